@@ -9,10 +9,11 @@
 
 static void put(struct error *err, const char *format, va_list args)
 {
+	/* By way of a text of our own: an argument may point into err->text. */
 	char text[ERROR_TEXT_SIZE];
 	vsnprintf(text, sizeof(text), format, args);
 	text_cut_utf8(text);
-	memcpy(err->text, text, sizeof(err->text));
+	memcpy(err->text, text, strlen(text) + 1);
 }
 
 static enum error_kind kind_of_errno(int errnum)
@@ -93,16 +94,13 @@ int error_errno(struct error *err, int errnum, const char *format, ...)
 
 int error_wrap(struct error *err, const char *format, ...)
 {
-	char before[ERROR_TEXT_SIZE], whole[2 * ERROR_TEXT_SIZE];
+	char inner[ERROR_TEXT_SIZE];
+	memcpy(inner, err->text, sizeof(inner));
 	va_list args;
 	va_start(args, format);
-	vsnprintf(before, sizeof(before), format, args);
+	put(err, format, args);
 	va_end(args);
-	snprintf(whole, sizeof(whole), "%s: %s", before, err->text);
-	memcpy(err->text, whole, sizeof(err->text) - 1);
-	err->text[sizeof(err->text) - 1] = '\0';
-	text_cut_utf8(err->text);
-	return -1;
+	return error_append(err, ": %s", inner);
 }
 
 int error_append(struct error *err, const char *format, ...)

@@ -1,0 +1,227 @@
+/* Parameters by the descriptor's table: see param.h. */
+#include "actions/param.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "platform/log.h"
+#include "platform/secret.h"
+#include "platform/text.h"
+
+static const char *const type_names[] = {
+	[PARAM_TEXT] = "text",	   [PARAM_BOOL] = "bool",     [PARAM_NONEMPTY] = "non-empty = yes",
+	[PARAM_UINT] = "number",   [PARAM_OCTAL] = "octal",   [PARAM_DEVICE] = "block device",
+	[PARAM_PATH] = "path",	   [PARAM_URL] = "URL",	      [PARAM_CHECKSUM] = "checksum",
+};
+
+const char *param_type_name(enum param_type type)
+{
+	return type_names[type];
+}
+
+const char *environment_get(char *const *environment, const char *key)
+{
+	size_t size = strlen(key);
+	const char *value = NULL;
+	for (char *const *entry = environment; entry && *entry; entry++)
+		if (strncmp(*entry, key, size) == 0 && (*entry)[size] == '=')
+			value = *entry + size + 1;
+	return value;
+}
+
+const struct param *param_find(const struct action *action, const char *name)
+{
+	for (const struct param *param = action->params; param->name; param++)
+		if (strcmp(param->name, name) == 0)
+			return param;
+	return NULL;
+}
+
+/* One after the other, so that a user sees all that is wrong at once. */
+static void complain(struct error *problems, enum error_kind kind, const char *text)
+{
+	if (problems->kind == ERROR_NONE)
+		error_set(problems, kind, "%s", text);
+	else
+		error_append(problems, "; %s", text);
+}
+
+static bool known_url(const char *value)
+{
+	static const char *const schemes[] = {"http://", "https://", "file:///"};
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strncasecmp(value, schemes[i], strlen(schemes[i])) == 0 && value[strlen(schemes[i])] != '\0')
+			return true;
+	return false;
+}
+
+/* Puts value where it belongs. Otherwise says what it should have been. */
+static bool convert(const struct param *param, const char *value, void *at, char *why, size_t why_size)
+{
+	struct error err = {.text = ""};
+	switch (param->type) {
+	case PARAM_TEXT:
+		*(const char **)at = value;
+		return true;
+	case PARAM_NONEMPTY:
+		*(bool *)at = value[0] != '\0';
+		return true;
+	case PARAM_BOOL:
+		snprintf(why, why_size, "must be true or false (1, t, 0, f)");
+		return text_parse_bool(value, at);
+	case PARAM_UINT:
+	case PARAM_OCTAL: {
+		uint64_t max = param->max ? param->max : UINT64_MAX;
+		bool octal = param->type == PARAM_OCTAL;
+		snprintf(why, why_size, octal ? "must be an octal number from %" PRIo64 " to %" PRIo64 : "must be a number from %" PRIu64 " to %" PRIu64,
+			 param->min, max);
+		return text_parse_uint(value, octal ? 8 : 10, max, at) && *(uint64_t *)at >= param->min;
+	}
+	case PARAM_DEVICE:
+	case PARAM_PATH:
+		snprintf(why, why_size, "must be an absolute path");
+		*(const char **)at = value;
+		return value[0] == '/';
+	case PARAM_URL:
+		snprintf(why, why_size, "must be a URL that begins with http://, https:// or file:///");
+		*(const char **)at = value;
+		return known_url(value);
+	case PARAM_CHECKSUM: {
+		bool ok = digest_parse(value, at, &err) == 0;
+		snprintf(why, why_size, "%s", err.text);
+		return ok;
+	}
+	}
+	return false;
+}
+
+static void put_value(const struct param *param, const char *value, void *params, struct error *problems)
+{
+	char why[256] = "", text[1024];
+	if (param->flags & PARAM_SECRET)
+		secret_add(value);
+	else if (param->type == PARAM_URL)
+		secret_add_url(value);
+	if (convert(param, value, (char *)params + param->offset, why, sizeof(why)))
+		return;
+	char shown[256];
+	if (param->type == PARAM_URL)
+		text_redact_url(value, shown, sizeof(shown));
+	else
+		snprintf(shown, sizeof(shown), "%s", value);
+	text_cut_utf8(shown);
+	snprintf(text, sizeof(text), "%s=%s: %s", param->name, param->flags & PARAM_SECRET ? "***" : shown, why);
+	complain(problems, ERROR_INPUT, text);
+}
+
+static bool says_no(const struct param *param, const char *value)
+{
+	bool yes = true;
+	return value[0] == '\0' || (param->type == PARAM_BOOL && text_parse_bool(value, &yes) && !yes);
+}
+
+static void take(const struct action *action, const struct param *param, const char *value, void *params,
+		 struct error *problems)
+{
+	char text[512];
+	/* Texts are never NULL. */
+	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH || param->type == PARAM_URL)
+		*(const char **)((char *)params + param->offset) = "";
+	if (value && (param->flags & PARAM_UNSUPPORTED)) {
+		if (!says_no(param, value)) {
+			snprintf(text, sizeof(text), "%s is not supported by this version of %s", param->name, action->name);
+			complain(problems, ERROR_UNSUPPORTED, text);
+		}
+		return;
+	}
+	if (value && value[0]) {
+		put_value(param, value, params, problems);
+	} else if (param->flags & PARAM_REQUIRED) {
+		snprintf(text, sizeof(text), "%s is missing (%s)", param->name, param->doc);
+		complain(problems, ERROR_INPUT, text);
+	} else if (param->fallback && param->fallback[0]) {
+		put_value(param, param->fallback, params, problems);
+	}
+}
+
+/* The known name that a mistyped one may have meant, or NULL. */
+static const char *nearest(const struct action *action, const char *key)
+{
+	const char *best = NULL;
+	unsigned best_distance = 3;
+	for (const struct param *param = action->params; param->name; param++) {
+		unsigned distance = text_distance(key, param->name);
+		if (distance < best_distance) {
+			best_distance = distance;
+			best = param->name;
+		}
+	}
+	return best;
+}
+
+static void judge_unknown(const struct action *action, const struct action_request *request, bool strict, struct error *problems)
+{
+	for (char *const *entry = request->environment; *entry; entry++) {
+		size_t size = strcspn(*entry, "=");
+		char key[128], text[512];
+		snprintf(key, sizeof(key), "%.*s", (int)(size < 100 ? size : 100), *entry);
+		if (param_find(action, key))
+			continue;
+		const char *meant = nearest(action, key);
+		if (strict) {
+			snprintf(text, sizeof(text), "%s has no parameter %s%s%s%s", action->name, key,
+				 meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
+			complain(problems, ERROR_INPUT, text);
+		} else if (meant) {
+			log_warning("unknown parameter", "action", action->name, "key", key, "nearest", meant);
+		} else {
+			log_info("parameter not used by this action", "action", action->name, "key", key);
+		}
+	}
+}
+
+/* "--option value" and "--option=value" of the original's command line, for parameters that have an option. */
+static const char *option_value(char *const *command, const char *option)
+{
+	size_t size = strlen(option);
+	const char *value = NULL;
+	for (char *const *word = command; *word; word++) {
+		const char *name = *word;
+		if (name[0] != '-')
+			continue;
+		name += name[1] == '-' ? 2 : 1;
+		if (strncmp(name, option, size) != 0)
+			continue;
+		if (name[size] == '=')
+			value = name + size + 1;
+		else if (name[size] == '\0')
+			value = word[1] && word[1][0] != '-' ? *++word : "true";
+	}
+	return value;
+}
+
+int params_parse(const struct action *action, const struct action_request *request, bool strict, void **ret_params,
+		 struct error *err)
+{
+	struct error problems = {.kind = ERROR_NONE};
+	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
+	if (!params)
+		abort();
+	for (const struct param *param = action->params; param->name; param++) {
+		const char *value = environment_get(request->environment, param->name);
+		const char *option = param->option ? option_value(request->command, param->option) : NULL;
+		/* In the original a flag on the command line overrides the environment. */
+		take(action, param, option ? option : value, params, &problems);
+	}
+	if (!action->passes_environment)
+		judge_unknown(action, request, strict, &problems);
+	if (problems.kind != ERROR_NONE) {
+		*err = problems;
+		return -1;
+	}
+	*ret_params = take_pointer(params);
+	return 0;
+}

@@ -1,0 +1,176 @@
+/* mount(2), umount(2), openat2(2): see mount.h. */
+#include "platform/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+
+#include "platform/disk.h"
+#include "platform/partition.h"
+
+enum { DEVICE_WAIT_MS = 10000, LINKS_MOST = 40 };
+
+static int mount_device(const char *device, const char *type, const char *path, struct error *err)
+{
+	if (mount(device, path, type, MS_NODEV, NULL) == 0)
+		return 0;
+	int errnum = errno;
+	char found[32] = "";
+	struct error ignored;
+	filesystem_detect(device, found, sizeof(found), &ignored);
+	if (errnum == ENODEV)
+		return error_set(err, ERROR_UNSUPPORTED, "mount %s: the kernel does not know the file system \"%s\"", device, type);
+	if (errnum == EROFS || errnum == EACCES)
+		return error_set(err, ERROR_DENIED, "mount %s: the device is read-only", device);
+	error_errno(err, errnum, "mount %s as %s", device, type);
+	if (errnum == EINVAL && found[0] == '\0')
+		error_append(err, " (no file system is on it)");
+	else if (errnum == EINVAL && strcmp(found, type) != 0)
+		error_append(err, " (it holds %s)", found);
+	if (errnum == EINVAL)
+		err->kind = ERROR_INPUT;
+	return -1;
+}
+
+int mount_open(struct mount_point *mount_point, const char *device, const char *type, const char *path, struct error *err)
+{
+	*mount_point = (struct mount_point){.path = ""};
+	char found[32];
+	if (disk_wait(device, DEVICE_WAIT_MS, err) < 0)
+		return -1;
+	if (!type || !type[0]) {
+		if (filesystem_detect(device, found, sizeof(found), err) < 0)
+			return -1;
+		type = found;
+	}
+	bool made = mkdir(path, 0755) == 0;
+	if (!made && errno != EEXIST)
+		return error_sys(err, "make the mount point %s", path);
+	if (mount_device(device, type, path, err) < 0) {
+		if (made)
+			rmdir(path);
+		return -1;
+	}
+	snprintf(mount_point->device, sizeof(mount_point->device), "%s", device);
+	snprintf(mount_point->path, sizeof(mount_point->path), "%s", path);
+	mount_point->made_directory = made;
+	struct statvfs status;
+	if (statvfs(path, &status) == 0 && (status.f_flag & ST_RDONLY)) {
+		mount_abandon(mount_point);
+		return error_set(err, ERROR_DENIED, "%s was mounted read-only by the kernel: the file system needs a check, see dmesg",
+				 device);
+	}
+	return 0;
+}
+
+int mount_finish(struct mount_point *mount_point, struct error *err)
+{
+	auto_close int fd = open(mount_point->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		return error_sys(err, "flush %s", mount_point->device);
+	close(take_fd(&fd));
+	if (umount2(mount_point->path, 0) < 0)
+		return error_sys(err, "unmount %s", mount_point->device);
+	if (mount_point->made_directory)
+		rmdir(mount_point->path);
+	mount_point->path[0] = '\0';
+	return 0;
+}
+
+void mount_abandon(struct mount_point *mount_point)
+{
+	if (!mount_point->path[0])
+		return;
+	umount2(mount_point->path, MNT_DETACH);
+	if (mount_point->made_directory)
+		rmdir(mount_point->path);
+	mount_point->path[0] = '\0';
+}
+
+int open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct error *err)
+{
+	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+			       .mode = mode,
+			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	return fd < 0 ? error_sys(err, "open %s", path) : fd;
+}
+
+/* Opens a directory inside the root; what is missing on the way is made. */
+static int open_directory(int root_fd, const char *path, const struct directory_maker *make, struct error *err)
+{
+	int fd = open_in_root(root_fd, path[0] ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
+	if (fd >= 0 || err->code != ENOENT || !make)
+		return fd;
+	char above[PATH_MAX];
+	snprintf(above, sizeof(above), "%s", path);
+	for (size_t size = strlen(above); size > 0 && above[size - 1] == '/'; size--)
+		above[size - 1] = '\0';
+	char *slash = strrchr(above, '/');
+	const char *name = slash ? slash + 1 : above;
+	char last[NAME_MAX + 1];
+	if (strlen(name) > NAME_MAX)
+		return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path, NAME_MAX);
+	strcpy(last, name);
+	if (slash)
+		*slash = '\0';
+	else
+		above[0] = '\0';
+	auto_close int parent = open_directory(root_fd, above, make, err);
+	if (parent < 0)
+		return -1;
+	if (mkdirat(parent, last, 0700) < 0)
+		return error_sys(err, "make the directory %s", path);
+	fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* chmod after chown: the other order would lose set-id bits. The umask has no say this way. */
+	if (fd < 0 || fchown(fd, make->uid, make->gid) < 0 || fchmod(fd, make->mode) < 0) {
+		error_sys(err, "owner and mode of the directory %s", path);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make, char *ret_name,
+			struct error *err)
+{
+	char now[PATH_MAX];
+	if (strlen(path) >= sizeof(now))
+		return error_set(err, ERROR_INPUT, "the path is longer than %zu bytes", sizeof(now) - 1);
+	strcpy(now, path);
+	for (int links = 0; links < LINKS_MOST; links++) {
+		char *slash = strrchr(now, '/');
+		const char *name = slash ? slash + 1 : now;
+		if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+			return error_set(err, ERROR_INPUT, "%s names a directory, not a file", path);
+		if (strlen(name) > NAME_MAX)
+			return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path, NAME_MAX);
+		strcpy(ret_name, name);
+		if (slash)
+			*slash = '\0';
+		else
+			now[0] = '\0';
+		auto_close int parent = open_directory(root_fd, now, make, err);
+		if (parent < 0)
+			return -1;
+		char target[PATH_MAX];
+		ssize_t size = readlinkat(parent, ret_name, target, sizeof(target) - 1);
+		if (size < 0)
+			return take_fd(&parent); /* no link, or nothing there */
+		target[size] = '\0';
+		char next[2 * PATH_MAX];
+		snprintf(next, sizeof(next), "%s%s%s", target[0] == '/' ? "" : now, target[0] == '/' ? "" : "/", target);
+		if (strlen(next) >= sizeof(now))
+			return error_set(err, ERROR_INPUT, "%s: a link leads to a path that is too long", path);
+		strcpy(now, next);
+	}
+	return error_set(err, ERROR_INPUT, "%s: more than %d links on the way", path, LINKS_MOST);
+}

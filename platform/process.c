@@ -1,0 +1,451 @@
+/* fork, namespaces, cgroups, waiting: see process.h. */
+#include "platform/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "platform/buffer.h"
+#include "platform/cleanup.h"
+#include "platform/clock.h"
+#include "platform/text.h"
+
+enum { KILL_WAIT_MS = 10000, FIRST_INHERITED = 3, INHERITED_MOST = 8 };
+
+/*
+ * The children that were started here. The worker is a subreaper, so waitpid(-1) also brings orphans of actions: this table tells them
+ * apart, and keeps the end of a child of ours that such a call has reaped.
+ */
+static struct {
+	pid_t pid; /* 0: free */
+	bool ended;
+	int status;
+} children[64];
+
+static void children_add(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+		if (children[i].pid == 0) {
+			children[i].pid = pid;
+			children[i].ended = false;
+			return;
+		}
+	}
+}
+
+static bool children_has(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++)
+		if (children[i].pid == pid)
+			return true;
+	return false;
+}
+
+/* Reaps whatever has ended. */
+static void reap_all(void)
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+			if (children[i].pid == pid) {
+				children[i].ended = true;
+				children[i].status = status;
+			}
+		}
+	}
+}
+
+/* The status of a child that has ended; it is forgotten. 1 ended, 0 not yet, -1 not ours. */
+static int take_status(pid_t pid, int *ret_status)
+{
+	reap_all();
+	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+		if (children[i].pid != pid)
+			continue;
+		if (!children[i].ended)
+			return 0;
+		*ret_status = children[i].status;
+		children[i].pid = 0;
+		return 1;
+	}
+	errno = ECHILD;
+	return -1;
+}
+
+/* cgroups */
+
+/* Where cgroup v2 is mounted: the mountinfo line whose file system type is cgroup2. */
+static bool cgroup_mount(char *out, size_t out_size)
+{
+	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	auto_free char *line = NULL;
+	size_t line_size = 0;
+	while (file && getline(&line, &line_size, file) > 0) {
+		char point[256];
+		const char *type = strstr(line, " - ");
+		if (type && strncmp(type + 3, "cgroup2 ", 8) == 0 &&
+		    sscanf(line, "%*d %*d %*s %*s %255s", point) == 1) {
+			snprintf(out, out_size, "%s", point);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The directory below which the worker's groups stand: its own cgroup, or the root when that is hidden. */
+static bool cgroup_base(char *out, size_t out_size)
+{
+	char mount_point[256];
+	if (!cgroup_mount(mount_point, sizeof(mount_point)))
+		return false;
+	char own[256] = "/";
+	auto_fclose FILE *file = fopen("/proc/self/cgroup", "re");
+	auto_free char *line = NULL;
+	size_t line_size = 0;
+	while (file && getline(&line, &line_size, file) > 0) {
+		if (strncmp(line, "0::", 3) == 0) {
+			line[strcspn(line, "\n")] = '\0';
+			snprintf(own, sizeof(own), "%s", line + 3);
+		}
+	}
+	snprintf(out, out_size, "%s%s", mount_point, strcmp(own, "/") == 0 ? "" : own);
+	return access(out, W_OK) == 0;
+}
+
+static const char group_prefix[] = "tink-worker-";
+
+static int write_file_at(const char *directory, const char *name, const char *text)
+{
+	char path[768];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	return write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* The first process in a cgroup, or 0. */
+static pid_t cgroup_member(const char *directory)
+{
+	char path[768];
+	snprintf(path, sizeof(path), "%s/cgroup.procs", directory);
+	auto_fclose FILE *file = fopen(path, "re");
+	int pid = 0;
+	if (file && fscanf(file, "%d", &pid) != 1)
+		pid = 0;
+	return pid;
+}
+
+static void pause_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* Ends all in a cgroup. cgroup.kill came with Linux 5.14; older kernels get a signal for each until none is left. */
+static int cgroup_kill(const char *directory, struct error *err)
+{
+	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
+	bool at_once = write_file_at(directory, "cgroup.kill", "1") == 0;
+	for (pid_t pid; (pid = cgroup_member(directory)) != 0; pause_ms(5)) {
+		if (!at_once)
+			kill(pid, SIGKILL);
+		reap_all();
+		if (clock_monotonic_ms() > deadline)
+			return error_set(err, ERROR_TIMEOUT, "process %d does not end after SIGKILL (stuck in the kernel?)",
+					 (int)pid);
+	}
+	return 0;
+}
+
+/* Removes a cgroup and those below it (an action may have made some). */
+static void cgroup_remove(const char *directory)
+{
+	DIR *dir = opendir(directory);
+	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		char *below = text_format("%s/%s", directory, entry->d_name);
+		cgroup_remove(below);
+		free(below);
+	}
+	if (dir)
+		closedir(dir);
+	/* A process that has just ended can hold it for a moment. */
+	for (int tries = 0; rmdir(directory) < 0 && errno == EBUSY && tries < 100; tries++)
+		pause_ms(5);
+}
+
+void process_groups_clean(void)
+{
+	char base[512];
+	if (!cgroup_base(base, sizeof(base)))
+		return;
+	DIR *dir = opendir(base);
+	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+		if (strncmp(entry->d_name, group_prefix, sizeof(group_prefix) - 1) != 0)
+			continue;
+		char path[512 + sizeof(entry->d_name)];
+		snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
+		struct error ignored;
+		if (cgroup_kill(path, &ignored) == 0)
+			cgroup_remove(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+int process_group_open(struct process_group *group, const char *name, struct error *err)
+{
+	*group = (struct process_group){.leader = 0};
+	char base[400];
+	/* Whatever an action leaves behind comes to us, not to init, and can be ended. */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return error_sys(err, "prctl PR_SET_CHILD_SUBREAPER");
+	if (!cgroup_base(base, sizeof(base)))
+		return 0;
+	snprintf(group->cgroup, sizeof(group->cgroup), "%s/%s%s", base, group_prefix, name);
+	if (mkdir(group->cgroup, 0755) == 0)
+		return 0;
+	if (errno == EEXIST) {
+		if (cgroup_kill(group->cgroup, err) < 0)
+			return error_wrap(err, "end what is left in %s", group->cgroup);
+		return 0;
+	}
+	/* A cgroup tree that cannot be written (read-only, delegated elsewhere): the process group will do. */
+	group->cgroup[0] = '\0';
+	return 0;
+}
+
+/* Without cgroups: a child of ours that was not started here, so an orphan of the action. */
+static pid_t orphan_of(pid_t parent)
+{
+	DIR *dir = opendir("/proc");
+	pid_t found = 0;
+	for (struct dirent *entry; dir && found == 0 && (entry = readdir(dir)) != NULL;) {
+		uint64_t pid;
+		if (!text_parse_uint(entry->d_name, 10, INT32_MAX, &pid))
+			continue;
+		char path[64];
+		snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
+		auto_buffer struct buffer text = {.cap = 4096};
+		struct error ignored;
+		if (buffer_read_file(&text, path, &ignored) < 0)
+			continue;
+		const char *after = strrchr((char *)text.data, ')');
+		char state;
+		int ppid;
+		if (after && sscanf(after + 1, " %c %d", &state, &ppid) == 2 && ppid == parent && state != 'Z' &&
+		    !children_has((pid_t)pid))
+			found = (pid_t)pid;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static int kill_without_cgroup(pid_t leader, struct error *err)
+{
+	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
+	kill(-leader, SIGKILL);
+	for (;;) {
+		reap_all();
+		bool group_alive = kill(-leader, 0) == 0;
+		pid_t orphan = orphan_of(getpid());
+		if (orphan > 0)
+			kill(orphan, SIGKILL);
+		if (!group_alive && orphan == 0)
+			return 0;
+		if (clock_monotonic_ms() > deadline)
+			return error_set(err, ERROR_TIMEOUT, "processes of the action do not end after SIGKILL (stuck in the kernel?)");
+		pause_ms(5);
+	}
+}
+
+int process_group_kill(struct process_group *group, struct error *err)
+{
+	if (group->cgroup[0])
+		return cgroup_kill(group->cgroup, err);
+	return group->leader > 0 ? kill_without_cgroup(group->leader, err) : 0;
+}
+
+void process_group_close(struct process_group *group)
+{
+	struct error ignored;
+	process_group_kill(group, &ignored);
+	if (group->cgroup[0])
+		cgroup_remove(group->cgroup);
+	reap_all();
+	*group = (struct process_group){.leader = 0};
+}
+
+/* Starting */
+
+/* What the child could not do travels to the parent through a pipe that closes by itself at exec. */
+struct start_failure {
+	int errnum;
+	char what[64];
+};
+
+static void __attribute__((noreturn)) give_up(int pipe_fd, const char *what)
+{
+	struct start_failure failure = {.errnum = errno};
+	snprintf(failure.what, sizeof(failure.what), "%s", what);
+	ssize_t written = write(pipe_fd, &failure, sizeof(failure));
+	(void)written;
+	_exit(127);
+}
+
+/* Moves the descriptors to where the program expects them: first all above the range in question, then down. */
+static int place_descriptors(const struct process_options *options, int *pipe_fd)
+{
+	enum { SAFE = FIRST_INHERITED + INHERITED_MOST };
+	int null = open("/dev/null", O_RDWR);
+	int wanted[SAFE] = {options->stdin_fd >= 0 ? options->stdin_fd : null,
+			    options->stdout_fd >= 0 ? options->stdout_fd : STDOUT_FILENO,
+			    options->stderr_fd >= 0 ? options->stderr_fd : STDERR_FILENO};
+	int count = FIRST_INHERITED;
+	for (const int *fd = options->inherit; fd && *fd >= 0 && count < SAFE; fd++)
+		wanted[count++] = *fd;
+	for (int i = 0; i < count; i++) {
+		wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, SAFE);
+		if (wanted[i] < 0)
+			return -1;
+	}
+	*pipe_fd = fcntl(*pipe_fd, F_DUPFD_CLOEXEC, SAFE);
+	for (int i = 0; i < count; i++)
+		if (dup2(wanted[i], i) < 0)
+			return -1;
+	return 0;
+}
+
+static void __attribute__((noreturn)) child(const struct process_options *options, int pipe_fd, pid_t parent)
+{
+	if (options->group) {
+		if (setsid() < 0)
+			give_up(pipe_fd, "setsid");
+		if (options->group->cgroup[0] && write_file_at(options->group->cgroup, "cgroup.procs", "0") < 0)
+			give_up(pipe_fd, "join the action's cgroup");
+	}
+	if (options->die_with_parent) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+			give_up(pipe_fd, "prctl PR_SET_PDEATHSIG");
+		if (getppid() != parent)
+			_exit(127);
+	}
+	if (options->new_mount_namespace) {
+		if (unshare(CLONE_NEWNS) < 0)
+			give_up(pipe_fd, "a mount namespace of its own");
+		if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+			give_up(pipe_fd, "make mounts private");
+	}
+	if (place_descriptors(options, &pipe_fd) < 0)
+		give_up(pipe_fd, "descriptors");
+	if (options->chroot && (chroot(options->chroot) < 0 || chdir("/") < 0))
+		give_up(pipe_fd, "chroot");
+	if (options->working_directory && chdir(options->working_directory) < 0)
+		give_up(pipe_fd, options->working_directory);
+	/* The worker blocks and ignores signals; programs expect the defaults. */
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	if (options->environment)
+		environ = (char **)(uintptr_t)options->environment;
+	execvp(options->argv[0], (char *const *)(uintptr_t)options->argv);
+	give_up(pipe_fd, "");
+}
+
+int process_start(const struct process_options *options, pid_t *ret_pid, struct error *err)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_sys(err, "pipe");
+	auto_close int read_end = ends[0];
+	pid_t parent = getpid();
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0)
+		child(options, ends[1], parent);
+	int fork_errno = errno;
+	close(ends[1]);
+	if (pid < 0)
+		return error_errno(err, fork_errno, "fork for %s", options->argv[0]);
+	struct start_failure failure;
+	ssize_t got;
+	do {
+		got = read(read_end, &failure, sizeof(failure));
+	} while (got < 0 && errno == EINTR);
+	if (got == (ssize_t)sizeof(failure)) {
+		waitpid(pid, NULL, 0);
+		return error_errno(err, failure.errnum, "start %s%s%s", options->argv[0], failure.what[0] ? ": " : "",
+				   failure.what);
+	}
+	children_add(pid);
+	if (options->group)
+		options->group->leader = pid;
+	*ret_pid = pid;
+	return 0;
+}
+
+/* Waiting */
+
+int process_wait(pid_t pid, int64_t timeout_ms, struct process_end *ret_end, struct error *err)
+{
+	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0 && errno != ESRCH && errno != EINVAL)
+		return error_sys(err, "pidfd_open");
+	int64_t deadline = timeout_ms < 0 ? INT64_MAX : clock_monotonic_ms() + timeout_ms;
+	for (;;) {
+		int status;
+		int ended = take_status(pid, &status);
+		if (ended < 0)
+			return error_sys(err, "wait for process %d", (int)pid);
+		if (ended > 0) {
+			ret_end->signalled = WIFSIGNALED(status);
+			ret_end->code = ret_end->signalled ? WTERMSIG(status) : WEXITSTATUS(status);
+			return 1;
+		}
+		int64_t left = deadline - clock_monotonic_ms();
+		if (left <= 0)
+			return 0;
+		struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+		poll(&poll_fd, 1, (int)(left < 60000 ? left : 60000));
+	}
+}
+
+int process_check(const struct process_end *end, struct error *err)
+{
+	if (end->signalled) {
+		error_set(err, ERROR_CRASHED, "killed by signal %d (%s)%s", end->code, strsignal(end->code),
+			  end->code == SIGKILL ? ": out of memory?" : "");
+		err->code = end->code;
+		return -1;
+	}
+	if (end->code != 0) {
+		error_set(err, ERROR_FAILED, "exit status %d", end->code);
+		err->code = end->code;
+		return -1;
+	}
+	return 0;
+}
+
+int process_run(const char *const *argv, struct error *err)
+{
+	const struct process_options options = {.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
+	pid_t pid;
+	struct process_end end;
+	if (process_start(&options, &pid, err) < 0 || process_wait(pid, -1, &end, err) < 0)
+		return -1;
+	return process_check(&end, err) < 0 ? error_wrap(err, "%s", argv[0]) : 0;
+}

@@ -1,0 +1,66 @@
+/* The list of secrets, and their removal from text: see secret.h. */
+#include "platform/secret.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform/text.h"
+
+enum { SECRETS_MOST = 256 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *secrets[SECRETS_MOST];
+static size_t secret_count;
+
+void secret_add(const char *value)
+{
+	if (!value || strlen(value) < SECRET_SHORTEST)
+		return;
+	pthread_mutex_lock(&lock);
+	bool known = false;
+	for (size_t i = 0; i < secret_count && !known; i++)
+		known = strcmp(secrets[i], value) == 0;
+	if (!known) {
+		/* When the list is full the oldest goes: it belongs to an action long past. */
+		if (secret_count == SECRETS_MOST) {
+			free(secrets[0]);
+			memmove(&secrets[0], &secrets[1], sizeof(secrets) - sizeof(secrets[0]));
+			secret_count--;
+		}
+		secrets[secret_count++] = text_dup(value);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void secret_add_url(const char *url)
+{
+	const char *scheme = url ? strstr(url, "://") : NULL;
+	if (!scheme)
+		return;
+	const char *authority = scheme + 3;
+	const char *at = memrchr(authority, '@', strcspn(authority, "/?#"));
+	if (at) {
+		const char *colon = memchr(authority, ':', (size_t)(at - authority));
+		const char *start = colon ? colon + 1 : authority;
+		char *password = text_dup_size(start, (size_t)(at - start));
+		secret_add(password);
+		free(password);
+	}
+	const char *query = strchr(authority, '?');
+	if (query)
+		secret_add(query + 1);
+}
+
+void secret_redact(char *text)
+{
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < secret_count; i++) {
+		size_t size = strlen(secrets[i]);
+		for (char *at = text; (at = strstr(at, secrets[i])) != NULL; at += 3) {
+			memcpy(at, "***", 3);
+			memmove(at + 3, at + size, strlen(at + size) + 1);
+		}
+	}
+	pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,68 @@
+/* Small files of the kernel: see sysfs.h. */
+#include "platform/sysfs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "platform/cleanup.h"
+#include "platform/text.h"
+
+static const char *root = "";
+
+void sysfs_set_root(const char *new_root)
+{
+	root = new_root;
+}
+
+const char *sysfs_root(void)
+{
+	return root;
+}
+
+static bool read_path(char *out, size_t out_size, const char *path_format, va_list args)
+{
+	char path[1024], whole[2048];
+	vsnprintf(path, sizeof(path), path_format, args);
+	snprintf(whole, sizeof(whole), "%s%s", root, path);
+	auto_close int fd = open(whole, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	size_t used = 0;
+	while (used + 1 < out_size) {
+		ssize_t got = read(fd, out + used, out_size - 1 - used);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return false;
+		if (got == 0)
+			break;
+		used += (size_t)got;
+	}
+	while (used > 0 && isspace((unsigned char)out[used - 1]))
+		used--;
+	out[used] = '\0';
+	return true;
+}
+
+bool sysfs_read(char *out, size_t out_size, const char *path_format, ...)
+{
+	va_list args;
+	va_start(args, path_format);
+	bool ok = read_path(out, out_size, path_format, args);
+	va_end(args);
+	return ok;
+}
+
+bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...)
+{
+	char text[32];
+	va_list args;
+	va_start(args, path_format);
+	bool ok = read_path(text, sizeof(text), path_format, args);
+	va_end(args);
+	return ok && text_parse_uint(text, 10, UINT64_MAX, ret_value);
+}
