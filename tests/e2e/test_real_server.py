@@ -31,6 +31,8 @@ import time
 import pytest
 import yaml
 
+from machine import QEMU, Disk, Machine, Nic
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SERVER_IP = "192.168.77.1"
@@ -283,7 +285,7 @@ class Server:
         self.process = None
         self.start()
 
-    def start(self):
+    def start(self, *more):
         certificate = self.certificates.path
         started = time.monotonic()
         self.process = self.namespace.start([
@@ -296,6 +298,7 @@ class Server:
             f"--client-ca-file={certificate('ca.crt')}", f"--backend-kube-config={certificate('kubeconfig')}",
             f"--public-ipv4={SERVER_IP}", "--dhcp-bind-interface=br0", f"--ipxe-http-script-osie-url={FILES_URL}",
             "--enable-secondstar=false", "--enable-rufio-controller=false", "--enable-ui=false",
+            *more,
         ], self.log, cwd=self.directory)
         wait_for("the server to be ready", self.is_ready, 150, alive=self.check_alive, explain=lambda: tail(self.log))
         print(f"server ready after {time.monotonic() - started:.1f} s")
@@ -376,15 +379,14 @@ class KubernetesError(Exception):
 class Worker:
     """The worker started by hand in the server's namespace, as the agent `mac`."""
 
-    def __init__(self, server, mac, log):
+    def __init__(self, server, mac, log, *flags):
         self.server, self.mac, self.log = server, mac, log
         self.process = None
-        self.start()
+        self.start(*flags)
 
-    def start(self):
+    def start(self, *flags):
         self.process = self.server.namespace.start(
-            [find_worker(), "--grpc-server", f"{SERVER_IP}:{GRPC_PORT}", "--grpc-tls", "false", "--id", self.mac],
-            self.log, env={"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+            [find_worker(), "--grpc-server", f"{SERVER_IP}:{GRPC_PORT}", "--id", self.mac, *flags], self.log, env={"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
 
     def check_alive(self):
         if self.process.poll() is not None:
@@ -486,10 +488,10 @@ class Case:
         self.server.create_workflow(name, self.name, self.mac, actions)
         self.workflows.append(name)
 
-    def start_worker(self):
+    def start_worker(self, *flags):
         if find_worker() is None:
             pytest.skip("no worker is built (meson compile -C build)")
-        self.worker = Worker(self.server, self.mac, self.tmp_path / "worker.log")
+        self.worker = Worker(self.server, self.mac, self.tmp_path / "worker.log", *flags)
         return self.worker
 
     def wait_for_action(self, index, state, seconds=60):
@@ -508,7 +510,7 @@ class Case:
 
 @pytest.fixture
 def case(server, request, tmp_path):
-    made = Case(server, request.node.name.replace("_", "-").removeprefix("test-"), tmp_path)
+    made = Case(server, re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-"), tmp_path)
     yield made
     made.close()
 
@@ -628,3 +630,82 @@ def test_server_restarted_in_an_action(disk, case):
     worker.wait_for_state(case.name, "SUCCESS", 90)
     assert [action["state"] for action in case.server.actions(case.name)] == ["SUCCESS"] * 3
     assert read_file(disk, "/etc/motd") == "written by the workflow\n"
+
+
+@pytest.fixture
+def tls_server(server):
+    server.stop()
+    server.start(f"--tls-cert-file={server.certificates.path('server.crt')}",
+        f"--tls-key-file={server.certificates.path('server.key')}")
+    yield server
+    server.stop()
+    server.start()
+
+
+def test_tls(tls_server, disk, case):
+    """A certificate that nobody vouches for is taken only when that was asked for."""
+    case.create_machine()
+    case.create_workflow([image_to(disk)])
+    worker = case.start_worker("--grpc-tls=true")
+    wait_for("the worker to refuse the certificate", lambda: "certificate" in worker.log.read_text(), 30,
+        alive=worker.check_alive, explain=lambda: tail(worker.log))
+    assert case.server.state(case.name) == "PENDING"
+    stop(worker.process)
+    worker.start("--grpc-tls=true", "--grpc-insecure-tls=true")
+    worker.wait_for_state(case.name, "SUCCESS")
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_machine_netboots(case, tmp_path, firmware):
+    """A machine with an empty disk comes to us by the server's DHCP, TFTP and iPXE script. Its first workflow
+    fails; the user deletes it and applies a better one, which the worker takes without another boot."""
+    if not find_tool(QEMU):
+        pytest.skip(f"{QEMU} is not installed (initramfs/install-packages qemu)")
+    for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
+        if not (ROOT / "out" / name).exists():
+            pytest.skip(f"out/{name} is not built (initramfs/build)")
+        shutil.copy(ROOT / "out" / name, case.server.files / name)
+    server, since = case.server, time.time()
+    case.create_machine(uefi=firmware == "uefi")
+    case.create_workflow([image_to("/dev/vda", name="no-such-image.raw.zst")], name=f"{case.name}-bad")
+    disk = Disk(tmp_path / "disk.raw", size_bytes=64 << 20, bootindex=0)
+    machine = Machine(tmp_path / "machine", firmware=firmware, memory_mb=512, disks=[disk],
+        nics=[Nic(mac=case.mac, tap="tap0", bootindex=1)], on_reboot="shutdown", within=server.namespace.enter())
+
+    def wait_for_state(name, wanted, seconds):
+        def explain():
+            return f"{server.show(name)}\n{machine.report()}"
+
+        def alive():
+            if not machine.is_alive():
+                pytest.fail(f"the machine ended\n{explain()}")
+
+        wait_for(f"workflow {name} to be {wanted}", lambda: server.state(name) == wanted, seconds,
+            alive=alive, explain=explain)
+        print(f"{time.time() - since:.1f} s: workflow {name} is {wanted}\n{server.show(name)}")
+
+    with machine:
+        wait_for_state(f"{case.name}-bad", "FAILED", 400)
+        message = server.actions(f"{case.name}-bad")[0]["message"]
+        assert f"{FILES_URL}/no-such-image.raw.zst" in message and "404" in message
+        server.delete_workflow(f"{case.name}-bad")
+
+        again = time.time()
+        case.create_workflow([
+            image_to("/dev/vda", name="disk.raw.zst"),
+            write_file_to("/dev/vda1"),
+            command_in("/dev/vda1", "cat /etc/hostname /etc/motd > /etc/proof"),
+            {"name": "reboot", "image": "ghcr.io/jacobweinstock/waitdaemon:latest", "timeout": 90, "pid": "host",
+                "command": ["reboot"], "environment": {"IMAGE": "alpine", "WAIT_SECONDS": "1"},
+                "volumes": ["/var/run/docker.sock:/var/run/docker.sock"]},
+        ])
+        wait_for_state(case.name, "SUCCESS", 180)
+        actions = server.actions(case.name)
+        assert [action["state"] for action in actions] == ["SUCCESS"] * 4
+        for action in actions:
+            check_times(action, again)
+        machine.wait_end(120)
+        print(f"{time.time() - since:.1f} s: the machine has rebooted")
+    partition = tmp_path / "partition"
+    partition.write_bytes(disk.read(1 << 20, ROOTFS_BYTES))
+    assert read_file(partition, "/etc/proof") == "imaged\nwritten by the workflow\n"
