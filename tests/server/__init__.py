@@ -1,0 +1,1 @@
+"""The stand-in Tink server and web server that the tests, the demo and people use."""
