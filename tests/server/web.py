@@ -365,7 +365,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     wbufsize = 0
     disable_nagle_algorithm = True
-    timeout = 3700
+    timeout = None  # a socket with a timeout does not block, and sendfile would end with EAGAIN
 
     def do_GET(self):
         self._serve()
