@@ -277,6 +277,19 @@ def test_restart_keeps_state_and_port(server, client, workflow):
     assert server.violations == []
 
 
+def test_restart_with_grace(server, client, workflow):
+    action = client.get_action()
+    client.report(action, "RUNNING")
+    server.fault("late", seconds=0.3, state="SUCCESS")
+    report = threading.Thread(target=client.report, args=(action, "SUCCESS"))
+    report.start()
+    server.wait_report("SUCCESS")
+    server.restart(grace_s=2)
+    report.join()
+    assert server.reports[-1].code == "OK"
+    assert retry(client.get_action).name == "two"
+
+
 def test_restart_in_the_middle_of_a_report(server, client, workflow):
     server.fault("restart", seconds=0.2, state="SUCCESS")
     action = client.get_action()
@@ -397,6 +410,25 @@ def test_two_reports_at_the_same_time(server, client, workflow):
     client.report(action, "RUNNING", "another")
     thread.join()
     assert "RUNNING of one came while RUNNING of one was not answered" in violation(server)
+
+
+def test_two_calls_on_one_connection(server, client):
+    server.long_poll_s = 5
+    first = client.raw["GetAction"].future(messages.ActionRequest(agent_id=AGENT).SerializeToString(), timeout=2)
+    server.wait(lambda: server.calls, 2, "the first call")
+    code_of(client.get_action, timeout_s=1)
+    first.cancel()
+    assert "GetAction came while GetAction was not answered" in violation(server)
+
+
+def test_a_call_left_behind_by_a_reset_machine_is_fine(server, client):
+    server.long_poll_s = 5
+    first = client.raw["GetAction"].future(messages.ActionRequest(agent_id=AGENT).SerializeToString(), timeout=2)
+    server.wait(lambda: server.calls, 2, "the first call")
+    with Client(server.authority, AGENT) as after_reset:
+        code_of(after_reset.get_action, timeout_s=1)
+    first.cancel()
+    assert server.violations == []
 
 
 def test_progress_too_often(server, client, workflow):

@@ -61,6 +61,7 @@ class Call:
     method: str
     time_s: float
     agent_id: str = ""
+    peer: str = ""  # one per connection
     deadline_s: float = None  # what the caller allowed
     metadata: dict = dataclasses.field(default_factory=dict)
     report: Report = None
@@ -145,14 +146,16 @@ class TinkServer:
         """Seconds since the server was made."""
         return time.monotonic() - self._start_s
 
-    def restart(self, down_s=0.0, state=None):
+    def restart(self, down_s=0.0, state=None, grace_s=None):
         """Goes away for down_s: connections reset, port closed. Comes back on the same port.
 
         state: what save() returned, to come back with that state instead of the present one.
+        grace_s: say GOAWAY first and let calls go on for so long, as a server does that is told to stop.
         """
         self._say(f"restarts, away for {down_s:g} s")
-        self.proxy.set("refuse")
-        self._stop_grpc()
+        self.proxy.set("refuse", existing="keep" if grace_s else "reset")
+        self._stop_grpc(grace_s)
+        self.proxy.drop_all()
         if state is not None:
             self.restore(state)
         time.sleep(down_s)
@@ -189,13 +192,13 @@ class TinkServer:
         self._grpc = server
         return ("127.0.0.1", port)
 
-    def _stop_grpc(self):
+    def _stop_grpc(self, grace_s=None):
         server, self._grpc = self._grpc, None
         if server:
-            stopped = server.stop(None)
+            stopped = server.stop(grace_s)
             with self.changed:
                 self.changed.notify_all()
-            stopped.wait(10)
+            stopped.wait(10 + (grace_s or 0))
 
     # --- workflows
 
@@ -343,7 +346,7 @@ class TinkServer:
 
     def handle(self, method, data, context):
         """Serves one call: a generator of encoded answers (normally one). Never called directly."""
-        call = Call(method, round(self.now_s, 3), deadline_s=context.time_remaining(),
+        call = Call(method, round(self.now_s, 3), peer=context.peer(), deadline_s=context.time_remaining(),
                     metadata={key: value for key, value in context.invocation_metadata() if isinstance(value, str)})
         call.disruptions = self.proxy.disruptions
         with self.changed:

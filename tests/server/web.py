@@ -142,7 +142,7 @@ class WebServer:
             if number == 0:
                 self.port = server.server_address[1]
             self._servers.append(server)
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True,
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True,
                              name="web").start()
         return self
 
@@ -196,6 +196,18 @@ class WebServer:
     def requests_for(self, path):
         with self.changed:
             return [request for request in self.requests if request.path == path]
+
+    def wait(self, condition, timeout_s=30.0, what="a condition"):
+        """Waits until condition() is true; returns its value. TimeoutError tells what was asked for."""
+        deadline_s = time.monotonic() + timeout_s
+        with self.changed:
+            while not (value := condition()):
+                if time.monotonic() > deadline_s:
+                    seen = "\n".join(f"{r.time_s:.1f} s {r.method} {r.path} {r.status} {r.sent_bytes} bytes"
+                                     for r in self.requests[-20:])
+                    raise TimeoutError(f"{timeout_s:g} s without {what}\n{seen}")
+                self.changed.wait(0.1)
+            return value
 
     def take_fault(self, method, path, query):
         """The fault for this request, or None."""
