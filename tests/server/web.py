@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import select
 import socket
 import socketserver
 import ssl
@@ -592,7 +593,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _sendfile(self, body, start, end):
         while start < end:
-            sent = os.sendfile(self.connection.fileno(), body.file.fileno(), start, min(end - start, 1 << 30))
+            try:
+                sent = os.sendfile(self.connection.fileno(), body.file.fileno(), start, min(end - start, 1 << 30))
+            except BlockingIOError:  # the handler's timeout makes the socket non-blocking
+                select.select([], [self.connection], [], 1)
+                if not self.server.web._servers:
+                    raise _Abort from None
+                continue
             if sent == 0:
                 raise _Abort
             start += sent
