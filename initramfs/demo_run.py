@@ -5,7 +5,6 @@ It proves by asking the machine itself, on its serial port, after it has booted 
 """
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -157,6 +156,7 @@ def main():
 
     # Ended from outside, the machine and the folder go too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.stdout.reconfigure(errors="replace")
     OUT.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="tink-worker-demo-"))
     demo = Demo(options)

@@ -4,6 +4,7 @@ The machine is in QEMU's user network, where this host's loopback is 10.0.2.2; s
 without privilege and leaves no trace on the host. Used by the demo and the end-to-end tests.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -35,11 +36,11 @@ class Lab:
         self.folder = Path(folder)
         self.boot_files = Path(boot_files)
         self.say = say
-        self.tink = TinkServer(on_line=lambda line: say(f"server: {line}"), **tink)
+        self.tink = TinkServer(on_line=self._server_says, **tink)
         self.web = WebServer(
             osie=boot_files,
             boot=ipxe.Boot(syslog_host=HOST, extra=list(kernel_params)),
-            on_line=lambda line: say(f"server: {line}"),
+            on_line=self._server_says,
         )
         for name, path in (images or {}).items():
             self.web.add(f"/images/{name}", Path(path))
@@ -59,6 +60,9 @@ class Lab:
             machine.stop()
         self.web.stop()
         self.tink.stop()
+
+    def _server_says(self, line):
+        self.say("server: " + re.sub(r"^[0-9.]+ s  ", "", line))
 
     @property
     def address(self):

@@ -109,10 +109,22 @@ def check_system(machine, firmware, source):
 
 
 def test_uefi_empty_disk_first(lab, folder, debian):
-    """An empty disk first: the firmware falls through to netboot, and boots the disk once it is written."""
-    workflow = add_workflow(lab, "/dev/vda", debian)
+    """An empty disk first: the firmware falls through to netboot, and boots the disk once it is written.
+
+    A workflow that fails comes before the good one: its reason arrives, and the worker goes on.
+    """
+    url = f"http://{lab.address}/images/missing.raw"
+    broken = lab.tink.add_actions(
+        MAC, [{"image": "quay.io/tinkerbell/actions/image2disk:latest", "timeout": 60,
+               "environment": {"IMG_URL": url, "DEST_DISK": "/dev/vda"}}], name="broken"
+    )  # fmt: skip
     disk = Disk(folder / "disk.raw")
     with lab.machine("machine", [disk], firmware="uefi", memory_mb=512) as machine:
+        assert lab.wait_workflow(broken, machine) == "FAILED"
+        message = broken.actions[0].message
+        assert "404" in message and url in message, message
+        assert disk.allocated_bytes() == 0
+        workflow = add_workflow(lab, "/dev/vda", debian)
         assert lab.wait_workflow(workflow, machine) == "SUCCESS", [(a.name, a.message) for a in workflow.actions]
         # The worker is seen on the port that the kernel's command line does not name.
         worker_text = machine.ttyS0.text
