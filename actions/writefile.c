@@ -13,7 +13,9 @@
 #include <sys/stat.h>
 
 #include "actions/action.h"
+#include "actions/param.h"
 #include "platform/base64.h"
+#include "platform/log.h"
 #include "platform/mount.h"
 #include "platform/text.h"
 
@@ -58,11 +60,14 @@ static const struct param params[] = {
 	{.name = NULL},
 };
 
-/* What is to be written, from the one source that is given. An empty file needs an empty CONTENTS. */
+/* What is to be written, from the one source that is given. */
 static int get_contents(const struct action_context *context, struct buffer *out, struct error *err)
 {
 	const struct writefile *writefile = context->params;
 	int sources = (writefile->contents[0] != '\0') + (writefile->contents_base64[0] != '\0') + (writefile->contents_url[0] != '\0');
+	/* Nothing at all is rather a mistyped key than the wish for an empty file, which is CONTENTS with nothing in it. */
+	if (sources == 0 && !environment_get(context->request->environment, "CONTENTS"))
+		return error_set(err, ERROR_INPUT, "CONTENTS is missing (or CONTENTS_BASE64, or CONTENTS_URL)");
 	if (sources > 1)
 		return error_set(err, ERROR_INPUT, "CONTENTS, CONTENTS_BASE64 and CONTENTS_URL: only one of them can be given");
 	if (writefile->contents_base64[0])
@@ -94,11 +99,11 @@ static int write_temporary(int directory, const char *name, const struct writefi
 		return error_sys(err, "create a file");
 	if (write_all(fd, contents, err) < 0)
 		return -1;
-	/* A file system without owners (vfat) refuses all but root's. */
-	if (fchown(fd, (uid_t)writefile->uid, (gid_t)writefile->gid) < 0)
-		return error_sys(err, "owner %" PRIu64 ":%" PRIu64, writefile->uid, writefile->gid);
-	if (fchmod(fd, (mode_t)writefile->mode) < 0)
-		return error_sys(err, "mode %04" PRIo64, writefile->mode);
+	bool kept;
+	if (set_owner_and_mode(fd, (uid_t)writefile->uid, (gid_t)writefile->gid, (mode_t)writefile->mode, &kept, err) < 0)
+		return -1;
+	if (!kept)
+		log_info("this file system keeps no owner and mode", "device", writefile->device);
 	if (fsync(fd) < 0)
 		return error_sys(err, "flush");
 	int closing = take_fd(&fd);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
@@ -84,6 +85,34 @@ int mount_finish(struct mount_point *mount_point, struct error *err)
 	return 0;
 }
 
+/* The mount that was made last among those below path; false when there is none. */
+static bool last_mount_below(const char *path, char *out, size_t out_size)
+{
+	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	auto_free char *line = NULL;
+	size_t line_size = 0, path_size = strlen(path);
+	bool found = false;
+	while (file && getline(&line, &line_size, file) > 0) {
+		char point[PATH_MAX];
+		if (sscanf(line, "%*d %*d %*s %*s %4095s", point) == 1 && strncmp(point, path, path_size) == 0 &&
+		    point[path_size] == '/') {
+			snprintf(out, out_size, "%s", point);
+			found = true;
+		}
+	}
+	return found;
+}
+
+int mount_finish_tree(struct mount_point *mount_point, struct error *err)
+{
+	/* mountinfo writes blanks in paths as \040; what cannot be undone here by its name goes with the namespace. */
+	char below[PATH_MAX];
+	while (last_mount_below(mount_point->path, below, sizeof(below)))
+		if (umount2(below, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			break;
+	return mount_finish(mount_point, err);
+}
+
 void mount_abandon(struct mount_point *mount_point)
 {
 	if (!mount_point->path[0])
@@ -101,6 +130,27 @@ int open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct e
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
 	return fd < 0 ? error_sys(err, "open %s", path) : fd;
+}
+
+/* Whether the file system keeps owners and modes at all: the FAT family does not. */
+static bool has_owners(int fd)
+{
+	enum { MSDOS = 0x4d44, EXFAT = 0x2011bab0 };
+	struct statfs status;
+	return fstatfs(fd, &status) < 0 || (status.f_type != MSDOS && status.f_type != EXFAT);
+}
+
+int set_owner_and_mode(int fd, uid_t uid, gid_t gid, mode_t mode, bool *ret_kept, struct error *err)
+{
+	bool kept = has_owners(fd);
+	if (ret_kept)
+		*ret_kept = kept;
+	if (!kept)
+		return 0;
+	/* chmod after chown: the other order would lose set-id bits. The umask has no say this way. */
+	if (fchown(fd, uid, gid) < 0)
+		return error_sys(err, "owner %u:%u", uid, gid);
+	return fchmod(fd, mode) < 0 ? error_sys(err, "mode %04o", mode) : 0;
 }
 
 /* Opens a directory inside the root; what is missing on the way is made. */
@@ -129,12 +179,11 @@ static int open_directory(int root_fd, const char *path, const struct directory_
 	if (mkdirat(parent, last, 0700) < 0)
 		return error_sys(err, "make the directory %s", path);
 	fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	/* chmod after chown: the other order would lose set-id bits. The umask has no say this way. */
-	if (fd < 0 || fchown(fd, make->uid, make->gid) < 0 || fchmod(fd, make->mode) < 0) {
-		error_sys(err, "owner and mode of the directory %s", path);
-		if (fd >= 0)
-			close(fd);
-		return -1;
+	if (fd < 0)
+		return error_sys(err, "open the directory %s", path);
+	if (set_owner_and_mode(fd, make->uid, make->gid, make->mode, NULL, err) < 0) {
+		close(fd);
+		return error_wrap(err, "the directory %s", path);
 	}
 	return fd;
 }

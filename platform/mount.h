@@ -25,6 +25,9 @@ int mount_open(struct mount_point *mount_point, const char *device, const char *
 /* Writes everything to the device and unmounts; both are checked. */
 int mount_finish(struct mount_point *mount_point, struct error *err);
 
+/* The same for a mount with others below it: these go first. */
+int mount_finish_tree(struct mount_point *mount_point, struct error *err);
+
 /* Unmounts without a word, lazily: for the way out on failure. */
 void mount_abandon(struct mount_point *mount_point);
 #define auto_mount __attribute__((cleanup(mount_abandon)))
@@ -44,5 +47,11 @@ struct directory_maker {
 };
 int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make, char *ret_name,
 			struct error *err);
+
+/*
+ * Gives an open file or directory its owner and exact mode. A file system that has none (vfat, exfat) is no error: *ret_kept (may be NULL) says
+ * whether they hold.
+ */
+int set_owner_and_mode(int fd, uid_t uid, gid_t gid, mode_t mode, bool *ret_kept, struct error *err);
 
 #endif

@@ -20,9 +20,14 @@ ssize_t stream_read(struct stream *stream, void *data, size_t size, struct error
 	} else if (got == 0) {
 		stream->ended = true;
 	} else {
-		stream->read_bytes += (uint64_t)got;
+		__atomic_store_n(&stream->read_bytes, stream->read_bytes + (uint64_t)got, __ATOMIC_RELAXED);
 	}
 	return got;
+}
+
+uint64_t stream_position(const struct stream *stream)
+{
+	return __atomic_load_n(&stream->read_bytes, __ATOMIC_RELAXED);
 }
 
 ssize_t stream_read_full(struct stream *stream, void *data, size_t size, struct error *err)

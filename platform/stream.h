@@ -41,6 +41,9 @@ ssize_t stream_read(struct stream *stream, void *data, size_t size, struct error
 /* Reads until size bytes are there or the stream ended: returns how many. */
 ssize_t stream_read_full(struct stream *stream, void *data, size_t size, struct error *err);
 
+/* How many bytes were read from it so far: may be asked from another thread, for progress. */
+uint64_t stream_position(const struct stream *stream);
+
 void stream_close(struct stream *stream);
 AUTO_DEFINE(stream, struct stream *, stream_close)
 #define auto_stream __attribute__((cleanup(cleanup_stream)))

@@ -1,0 +1,249 @@
+/* The program: which of its commands is wanted, and the settings for it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "actions/actions.h"
+#include "actions/child.h"
+#include "actions/param.h"
+#include "actions/request.h"
+#include "agent/config.h"
+#include "agent/docs.h"
+#include "agent/loop.h"
+#include "agent/machine.h"
+#include "agent/observer.h"
+#include "agent/signals.h"
+#include "platform/buffer.h"
+#include "platform/clock.h"
+#include "platform/console.h"
+#include "platform/log.h"
+#include "platform/process.h"
+#include "platform/sysfs.h"
+#include "platform/text.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static int usage_error(const struct error *err)
+{
+	fprintf(stderr, "tink-worker: %s\n", err->text);
+	return EXIT_USAGE;
+}
+
+static int fail(const struct error *err)
+{
+	fprintf(stderr, "tink-worker: %s: %s\n", error_kind_name(err->kind), err->text);
+	return EXIT_FAILED;
+}
+
+/* run [--timeout SECONDS] ACTION KEY=VALUE… [-- COMMAND…] */
+static int parse_run(int argc, char *const *argv, struct action_request *request, struct error *err)
+{
+	int at = 0;
+	*request = (struct action_request){.timeout_s = 0};
+	if (at + 1 < argc && strcmp(argv[at], "--timeout") == 0) {
+		if (!text_parse_uint(argv[at + 1], 10, INT32_MAX, &request->timeout_s))
+			return error_set(err, ERROR_INPUT, "--timeout %s: must be a number of seconds", argv[at + 1]);
+		at += 2;
+	}
+	if (at >= argc || argv[at][0] == '-')
+		return error_set(err, ERROR_INPUT, "which action is to be run? (tink-worker --help)");
+	request->workflow_id = text_dup("by hand");
+	request->id = text_dup("by hand");
+	request->name = text_dup(argv[at]);
+	request->image = text_dup(argv[at]);
+	request->pid = text_dup("host");
+	request->network = text_dup("host");
+	text_list_add(&request->command, NULL);
+	text_list_add(&request->environment, NULL);
+	text_list_add(&request->volumes, NULL);
+	for (at++; at < argc && strcmp(argv[at], "--") != 0; at++) {
+		if (!strchr(argv[at], '=') || argv[at][0] == '=')
+			return error_set(err, ERROR_INPUT, "\"%s\" is not KEY=VALUE", argv[at]);
+		text_list_add(&request->environment, argv[at]);
+	}
+	for (at++; at < argc; at++)
+		text_list_add(&request->command, argv[at]);
+	return 0;
+}
+
+static int run_by_hand(const struct config *config, int argc, char *const *argv)
+{
+	struct error err;
+	auto_request struct action_request request;
+	if (parse_run(argc, argv, &request, &err) < 0)
+		return usage_error(&err);
+	const struct action *action = action_find(&request, NULL, &err);
+	void *params = NULL;
+	if (!action || params_parse(action, &request, true, &params, &err) < 0)
+		return usage_error(&err);
+	free(params);
+	if (signals_open(&err) < 0)
+		return fail(&err);
+	char group[32], duration[32];
+	snprintf(group, sizeof(group), "run-%d", (int)getpid());
+	const struct run_options options = {.config = config,
+					    .group_name = group,
+					    .strict = true,
+					    .stop_fd = signals_fd(),
+					    .observer = observer_terminal()};
+	struct run_result result;
+	run_action(action, &request, &options, &result);
+	observer_terminal_end();
+	if (result.state != RUN_SUCCESS)
+		return fail(&result.error);
+	fprintf(stderr, "%s: %s (%s)\n", action->name, result.summary, clock_format_duration(result.duration_ms, duration, sizeof(duration)));
+	if (machine_after(&result.after, &request, config, &err) < 0)
+		return fail(&err);
+	return EXIT_OK;
+}
+
+static int help(int argc, char *const *argv)
+{
+	if (argc == 0) {
+		docs_usage(stdout);
+		return EXIT_OK;
+	}
+	const struct action *action = action_by_name(argv[0]);
+	if (!action) {
+		char names[512];
+		fprintf(stderr, "tink-worker: no action is called %s (there are: %s)\n", argv[0], action_names(names, sizeof(names)));
+		return EXIT_USAGE;
+	}
+	docs_action(action, stdout);
+	return EXIT_OK;
+}
+
+static int docs(int argc, char *const *argv)
+{
+	static const struct {
+		const char *name;
+		void (*print)(FILE *out);
+	} tables[] = {{"actions", docs_actions_table}, {"parameters", docs_parameters_tables}, {"settings", docs_settings_table}};
+	for (size_t i = 0; argc == 1 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (strcmp(argv[0], tables[i].name) == 0) {
+			tables[i].print(stdout);
+			return EXIT_OK;
+		}
+	}
+	fprintf(stderr, "tink-worker: docs takes one of actions, parameters, settings\n");
+	return EXIT_USAGE;
+}
+
+static int console(void)
+{
+	struct error err;
+	return console_copy(STDIN_FILENO, &err) < 0 ? fail(&err) : EXIT_OK;
+}
+
+static void log_settings_without_effect(const struct config *config)
+{
+	for (size_t id = 0; id < SETTING_COUNT; id++)
+		if ((config_settings[id].flags & SETTING_NO_EFFECT) && config->values[id].origin != ORIGIN_DEFAULT)
+			log_info("setting taken, without effect in this version", "setting", config_settings[id].name);
+}
+
+static int work(const struct config *config)
+{
+	struct error err;
+	auto_transport struct transport *transport = NULL;
+	if (signals_open(&err) < 0)
+		return fail(&err);
+	if (transport_open(config, signals_fd(), &transport, &err) < 0)
+		return usage_error(&err);
+	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);
+	if (geteuid() != 0)
+		log_warning("not running as root: actions on disks will be refused");
+	log_settings_without_effect(config);
+	process_groups_clean();
+	return loop_run(transport, config);
+}
+
+/* libcurl finds proxies in the environment, so do programs that actions run. */
+static void export_proxies(const struct config *config)
+{
+	static const struct {
+		enum setting_id id;
+		const char *names[2];
+	} proxies[] = {{SETTING_HTTP_PROXY, {"HTTP_PROXY", "http_proxy"}},
+		       {SETTING_HTTPS_PROXY, {"HTTPS_PROXY", "https_proxy"}},
+		       {SETTING_NO_PROXY, {"NO_PROXY", "no_proxy"}}};
+	for (size_t i = 0; i < sizeof(proxies) / sizeof(proxies[0]); i++) {
+		const char *value = config_text(config, proxies[i].id);
+		for (size_t j = 0; j < 2 && value[0]; j++)
+			setenv(proxies[i].names[j], value, 1);
+	}
+}
+
+static int setup_log(const struct config *config, bool by_hand, struct error *err)
+{
+	enum log_level level;
+	const char *format = config_text(config, SETTING_LOG_FORMAT);
+	if (!log_parse_level(config_text(config, SETTING_LOG_LEVEL), &level))
+		return error_set(err, ERROR_INPUT, "log-level=%s: must be debug, info, warning or error", config_text(config, SETTING_LOG_LEVEL));
+	if (strcmp(format, "text") != 0 && strcmp(format, "json") != 0)
+		return error_set(err, ERROR_INPUT, "log-format=%s: must be text or json", format);
+	log_setup(level, strcmp(format, "json") == 0 ? LOG_FORMAT_JSON : by_hand ? LOG_FORMAT_PLAIN : LOG_FORMAT_TEXT);
+	return 0;
+}
+
+static int with_settings(int argc, char *const *argv)
+{
+	struct config config;
+	struct error err;
+	int rest;
+	auto_buffer struct buffer line = {.cap = 1 << 20};
+	struct error ignored;
+	/* Before the flags are known --root cannot be: the command line is that of the running kernel, or of the root given by the environment. */
+	const char *root = getenv("AGENT_ROOT");
+	auto_free char *path = text_format("%s/proc/cmdline", root ? root : "");
+	if (buffer_read_file(&line, path, &ignored) < 0)
+		buffer_free(&line);
+	if (config_load(&config, argc, argv, environ, line.data ? (const char *)line.data : "", &rest, &err) < 0)
+		return usage_error(&err);
+	sysfs_set_root(config_text(&config, SETTING_ROOT));
+	const char *command = rest < argc ? argv[rest] : "";
+	int result;
+	if (setup_log(&config, strcmp(command, "run") == 0, &err) < 0) {
+		result = usage_error(&err);
+	} else if (export_proxies(&config), http_setup(&err) < 0) {
+		result = fail(&err);
+	} else if (command[0] == '\0') {
+		result = work(&config);
+	} else if (strcmp(command, "run") == 0) {
+		result = run_by_hand(&config, argc - rest - 1, argv + rest + 1);
+	} else if (strcmp(command, "config") == 0 && rest + 1 == argc) {
+		config_print(&config, stdout);
+		result = EXIT_OK;
+	} else if (strcmp(command, "later") == 0) {
+		result = machine_later_main(&config, argc - rest - 1, argv + rest + 1);
+	} else {
+		fprintf(stderr, "tink-worker: unknown command %s (tink-worker --help lists them)\n", command);
+		result = EXIT_USAGE;
+	}
+	config_free(&config);
+	return result;
+}
+
+int main(int argc, char **argv)
+{
+	const char *first = argc > 1 ? argv[1] : "";
+	/* Names of files are bytes to us; this is for the libraries that ask. Built into musl, there in every glibc of today. */
+	setlocale(LC_CTYPE, "C.UTF-8");
+	if (strcmp(first, "child") == 0 && argc == 2)
+		return child_main();
+	if (strcmp(first, "console") == 0 && argc == 2)
+		return console();
+	if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0)
+		return help(argc - 2, argv + 2);
+	if (strcmp(first, "docs") == 0)
+		return docs(argc - 2, argv + 2);
+	if (strcmp(first, "--version") == 0 || strcmp(first, "version") == 0) {
+		printf("tink-worker %s\n", TINK_WORKER_VERSION);
+		return EXIT_OK;
+	}
+	return with_settings(argc, argv);
+}

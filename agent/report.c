@@ -1,0 +1,65 @@
+/* The words of a report: see report.h. */
+#include "agent/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "platform/clock.h"
+#include "platform/secret.h"
+#include "platform/text.h"
+
+const char *report_state_name(enum report_state state)
+{
+	static const char *const names[] = {"RUNNING", "SUCCESS", "FAILED", "TIMEOUT"};
+	return names[state];
+}
+
+/* Hides secrets and makes the text valid; it can only get shorter. */
+static void set_text(struct report *report, const char *text)
+{
+	char whole[2 * REPORT_TEXT_SIZE];
+	text_sanitize(text, strlen(text), whole, sizeof(whole));
+	secret_redact(whole);
+	snprintf(report->text, sizeof(report->text), "%s", whole);
+	text_cut_utf8(report->text);
+}
+
+void report_start(struct report *report, const char *action_name)
+{
+	char text[256];
+	*report = (struct report){.state = REPORT_RUNNING, .start = clock_wall()};
+	snprintf(text, sizeof(text), "running %.200s", action_name);
+	set_text(report, text);
+}
+
+void report_result(struct report *report, const struct run_result *result)
+{
+	static const enum report_state states[] = {
+		[RUN_SUCCESS] = REPORT_SUCCESS,
+		[RUN_FAILED] = REPORT_FAILED,
+		[RUN_TIMEOUT] = REPORT_TIMEOUT,
+		[RUN_INTERRUPTED] = REPORT_RUNNING,
+	};
+	char text[ERROR_TEXT_SIZE + TAIL_SIZE + 64];
+	*report = (struct report){.state = states[result->state],
+				  .start = result->start,
+				  .stop = result->stop,
+				  .duration_ms = result->duration_ms};
+	if (result->state == RUN_SUCCESS)
+		snprintf(text, sizeof(text), "%s", result->summary);
+	else if (result->tail.used > 0)
+		snprintf(text, sizeof(text), "%s: %s\nlast output:\n%s", error_kind_name(result->error.kind), result->error.text,
+			 result->tail.text);
+	else
+		snprintf(text, sizeof(text), "%s: %s", error_kind_name(result->error.kind), result->error.text);
+	set_text(report, text);
+}
+
+void report_failure(struct report *report, const struct error *err)
+{
+	struct timespec now = clock_wall();
+	char text[ERROR_TEXT_SIZE + 32];
+	*report = (struct report){.state = REPORT_FAILED, .start = now, .stop = now};
+	snprintf(text, sizeof(text), "%s: %s", error_kind_name(err->kind), err->text);
+	set_text(report, text);
+}
