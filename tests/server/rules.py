@@ -21,6 +21,7 @@ class _Turn:
         self.running_time_s = None  # the last acknowledged one
         self.final = None  # the first final report received
         self.final_acknowledged = False
+        self.suspicion = None  # a violation if the agent goes on with this run
 
 
 class Rules:
@@ -61,6 +62,9 @@ class Rules:
         if turn is None:
             self._note(call, f"{report.state} for an action that was never handed out to this agent")
             turn = self._turns[report.agent_id, report.action_id] = _Turn()
+        if turn.suspicion:
+            self._note(call, turn.suspicion)
+            turn.suspicion = None
         final = report.state in messages.FINAL_STATES
         if turn.final_acknowledged:
             self._note(call, f"{report.state} after {turn.final.state} had been acknowledged")
@@ -73,7 +77,8 @@ class Rules:
         if report.state == "RUNNING" and turn.running_time_s is not None and self.progress_spacing_s:
             gap_s = report.time_s - turn.running_time_s
             if gap_s < self.progress_spacing_s:
-                self._note(call, f"RUNNING {gap_s:.1f} s after the one before")
+                # Not held against an agent that says that it is being stopped, and then is.
+                turn.suspicion = f"RUNNING {gap_s:.1f} s after the one before"
         if final and turn.final is None:
             turn.final = report
 

@@ -416,7 +416,7 @@ def test_two_calls_on_one_connection(server, client):
     server.long_poll_s = 5
     first = client.raw["GetAction"].future(messages.ActionRequest(agent_id=AGENT).SerializeToString(), timeout=2)
     server.wait(lambda: server.calls, 2, "the first call")
-    code_of(client.get_action, timeout_s=1)
+    code_of(client.get_action, timeout_s=0.7)
     first.cancel()
     assert "GetAction came while GetAction was not answered" in violation(server)
 
@@ -426,7 +426,7 @@ def test_a_call_left_behind_by_a_reset_machine_is_fine(server, client):
     first = client.raw["GetAction"].future(messages.ActionRequest(agent_id=AGENT).SerializeToString(), timeout=2)
     server.wait(lambda: server.calls, 2, "the first call")
     with Client(server.authority, AGENT) as after_reset:
-        code_of(after_reset.get_action, timeout_s=1)
+        code_of(after_reset.get_action, timeout_s=0.7)
     first.cancel()
     assert server.violations == []
 
@@ -436,7 +436,19 @@ def test_progress_too_often(server, client, workflow):
     action = client.get_action()
     client.report(action, "RUNNING")
     client.report(action, "RUNNING", "1 %")
+    client.report(action, "SUCCESS")
     assert "s after the one before" in violation(server)
+
+
+def test_a_last_word_before_a_restart_of_the_agent_is_fine(server, client, workflow):
+    server.rules.progress_spacing_s = 5
+    client.report(client.get_action(), "RUNNING")
+    client.report(client.get_action(), "RUNNING")
+    action = client.get_action()
+    client.report(action, "RUNNING")
+    client.report(action, "RUNNING", "interrupted")
+    client.run(client.get_action())
+    assert server.violations == []
 
 
 @pytest.mark.parametrize("fields, words", [

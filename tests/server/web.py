@@ -10,7 +10,6 @@ import fnmatch
 import hashlib
 import json
 import os
-import select
 import socket
 import socketserver
 import ssl
@@ -593,13 +592,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _sendfile(self, body, start, end):
         while start < end:
-            try:
-                sent = os.sendfile(self.connection.fileno(), body.file.fileno(), start, min(end - start, 1 << 30))
-            except BlockingIOError:  # the handler's timeout makes the socket non-blocking
-                select.select([], [self.connection], [], 1)
-                if not self.server.web._servers:
-                    raise _Abort from None
-                continue
+            sent = os.sendfile(self.connection.fileno(), body.file.fileno(), start, min(end - start, 1 << 30))
             if sent == 0:
                 raise _Abort
             start += sent
