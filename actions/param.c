@@ -127,16 +127,17 @@ static void take(const struct action *action, const struct param *param, const c
 		 struct error *problems)
 {
 	char text[512];
-	/* Texts are never NULL. */
-	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH || param->type == PARAM_URL)
-		*(const char **)((char *)params + param->offset) = "";
-	if (value && (param->flags & PARAM_UNSUPPORTED)) {
-		if (!says_no(param, value)) {
+	/* One that is not supported has no place in the struct. */
+	if (param->flags & PARAM_UNSUPPORTED) {
+		if (value && !says_no(param, value)) {
 			snprintf(text, sizeof(text), "%s is not supported by this version of %s", param->name, action->name);
 			complain(problems, ERROR_UNSUPPORTED, text);
 		}
 		return;
 	}
+	/* Texts are never NULL. */
+	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH || param->type == PARAM_URL)
+		*(const char **)((char *)params + param->offset) = "";
 	if (value && value[0]) {
 		put_value(param, value, params, problems);
 	} else if (param->flags & PARAM_REQUIRED) {

@@ -190,7 +190,7 @@ static int setup_log(const struct config *config, bool by_hand, struct error *er
 	return 0;
 }
 
-static int with_settings(int argc, char *const *argv)
+static int with_settings(int argc, char *const *argv, bool show)
 {
 	struct config config;
 	struct error err;
@@ -205,7 +205,7 @@ static int with_settings(int argc, char *const *argv)
 	if (config_load(&config, argc, argv, environ, line.data ? (const char *)line.data : "", &rest, &err) < 0)
 		return usage_error(&err);
 	sysfs_set_root(config_text(&config, SETTING_ROOT));
-	const char *command = rest < argc ? argv[rest] : "";
+	const char *command = rest < argc ? argv[rest] : show ? "config" : "";
 	int result;
 	if (setup_log(&config, strcmp(command, "run") == 0, &err) < 0) {
 		result = usage_error(&err);
@@ -215,7 +215,7 @@ static int with_settings(int argc, char *const *argv)
 		result = work(&config);
 	} else if (strcmp(command, "run") == 0) {
 		result = run_by_hand(&config, argc - rest - 1, argv + rest + 1);
-	} else if (strcmp(command, "config") == 0 && rest + 1 == argc) {
+	} else if (strcmp(command, "config") == 0 && rest + !show == argc) {
 		config_print(&config, stdout);
 		result = EXIT_OK;
 	} else if (strcmp(command, "later") == 0) {
@@ -241,9 +241,14 @@ int main(int argc, char **argv)
 		return help(argc - 2, argv + 2);
 	if (strcmp(first, "docs") == 0)
 		return docs(argc - 2, argv + 2);
+	/* `config` and its flags may stand in either order. */
+	if (strcmp(first, "config") == 0) {
+		argv[1] = argv[0];
+		return with_settings(argc - 1, argv + 1, true);
+	}
 	if (strcmp(first, "--version") == 0 || strcmp(first, "version") == 0) {
 		printf("tink-worker %s\n", TINK_WORKER_VERSION);
 		return EXIT_OK;
 	}
-	return with_settings(argc, argv);
+	return with_settings(argc, argv, false);
 }
