@@ -11,6 +11,7 @@ from . import messages
 MESSAGE_LIMIT_BYTES = 4096
 ATTRIBUTES_LIMIT_BYTES = 64 * 1024
 _DURATION = re.compile(r"^(0s|(\d+(d|h|m|s|ms|µs|us|ns)){1,2})$")
+_CONTROL = re.compile(r"[^\n\t -\x7e\x80-\U0010ffff]|[\x80-\x9f]")
 
 
 class _Turn:
@@ -122,8 +123,8 @@ def _problems(report, action):
         yield f"{report.state} without execution_start"
     if len(report.message.encode()) > MESSAGE_LIMIT_BYTES:
         yield f"a message of {len(report.message.encode())} bytes"
-    if "\0" in report.message:
-        yield "a message with a NUL"
+    if control := _CONTROL.search(report.message):
+        yield f"a message with a control character {control[0]!r}"
     if report.state not in messages.FINAL_STATES:
         return
     if report.execution_stop_s is None:

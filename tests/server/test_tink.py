@@ -57,6 +57,7 @@ def test_a_workflow_from_start_to_end(server, client, workflow):
 
 
 def test_nothing_to_do_is_a_long_poll_with_details(server, client):
+    server.details = True
     start_s = time.monotonic()
     error = error_of(client.get_action)
     assert time.monotonic() - start_s >= 0.3
@@ -121,7 +122,7 @@ def test_a_deleted_workflow(server, client, workflow):
     error = error_of(client.report, action, "SUCCESS")
     assert time.monotonic() - start_s >= 0.3
     assert error.code().name == "INTERNAL"
-    assert error.details().endswith("not found")
+    assert error.details().endswith('Workflow.tinkerbell.org "w" not found')
     assert code_of(client.get_action) == "NOT_FOUND"
 
 
@@ -468,7 +469,8 @@ def test_fields_of_a_final_report(server, client, workflow, fields, words):
         assert server.violations == []
 
 
-@pytest.mark.parametrize("message, words", [("", "without a reason"), ("x" * 5000, "message of 5000 bytes")])
+@pytest.mark.parametrize("message, words", [("", "without a reason"), ("x" * 5000, "message of 5000 bytes"),
+                                            ("red \x1b[31m", "control character '\\x1b'")])
 def test_the_reason_of_a_failure(server, client, workflow, message, words):
     action = client.get_action()
     client.report(action, "RUNNING")

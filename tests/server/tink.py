@@ -84,14 +84,14 @@ class TinkServer:
     long_poll_s      how long GetAction waits for an action (the real server: 60)
     report_retry_s   how long a report that cannot be stored is tried (the real server: 60); None: as long_poll_s
     tls              a tls.Certificate, or None for cleartext; client_ca: require client certificates
-    details          send the grpc-status-details-bin trailer with "no action" answers
+    details          send the grpc-status-details-bin trailer with "no action" answers; some servers do, v0.25 does not
     progress_spacing_s  RUNNING reports closer than this are a violation; 0: never
     state_file       keep the workflows' state here, and take it up again at the start
     on_line          called with every line of the log
     """
 
     def __init__(self, host="127.0.0.1", port=0, long_poll_s=60.0, report_retry_s=None, tls=None, client_ca=None,
-                 details=True, progress_spacing_s=9.0, state_file=None, on_line=None):
+                 details=False, progress_spacing_s=9.0, state_file=None, on_line=None):
         self.long_poll_s = long_poll_s
         self.report_retry_s = long_poll_s if report_retry_s is None else report_retry_s
         self.tls, self.client_ca, self.details = tls, client_ca, details
@@ -493,7 +493,8 @@ class TinkServer:
         except KeyError:
             name = report.workflow_id.partition("/")[2]
             raise Answer("INTERNAL", "error reading from backend\nrpc error: code = Internal desc = error getting "
-                         f'workflow: workflows.tinkerbell.org "{name}" not found') from None
+                         f"workflow: failed to get workflow {report.workflow_id}: "
+                         f'Workflow.tinkerbell.org "{name}" not found') from None
         before = workflow.state
         action = workflow.report(report, time.monotonic())
         report.stored = True
