@@ -1,4 +1,5 @@
-/* The list of actions and how they are found: see actions.h. A new action is one line in each of the two lists. */
+/* The list of actions and how they are found: see actions.h. A new action is one line in each of
+ * the two lists. */
 #include "actions/actions.h"
 
 #include <stdio.h>
@@ -15,13 +16,15 @@ extern const struct action action_poweroff;
 extern const struct action action_waitdaemon;
 
 const struct action *const actions[] = {
-	&action_image2disk, &action_writefile, &action_cexec, &action_reboot, &action_poweroff, &action_waitdaemon, NULL,
+	&action_image2disk, &action_writefile,  &action_cexec, &action_reboot,
+	&action_poweroff,   &action_waitdaemon, NULL,
 };
 
 bool image_name_parse(const char *image, struct image_name *ret_name)
 {
 	char text[512];
-	if (snprintf(text, sizeof(text), "%s", image) >= (int)sizeof(text) || text[0] == '\0' || strpbrk(text, " \t\r\n"))
+	if (snprintf(text, sizeof(text), "%s", image) >= (int)sizeof(text) || text[0] == '\0' ||
+	    strpbrk(text, " \t\r\n"))
 		return false;
 	*ret_name = (struct image_name){.embedded = false};
 	char *digest = strchr(text, '@');
@@ -32,12 +35,16 @@ bool image_name_parse(const char *image, struct image_name *ret_name)
 	char *tag = strchr(last, ':');
 	if (tag)
 		*tag = '\0';
-	if (last[0] == '\0' || snprintf(ret_name->name, sizeof(ret_name->name), "%s", last) >= (int)sizeof(ret_name->name))
+	if (last[0] == '\0' || snprintf(ret_name->name, sizeof(ret_name->name), "%s", last) >=
+				       (int)sizeof(ret_name->name))
 		return false;
-	ret_name->embedded = slash == NULL || (strncmp(text, "127.0.0.1/embedded/", 19) == 0 && last == text + 19);
-	/* The first component is a registry when it looks like a host: the rule of the reference grammar's users. */
+	ret_name->embedded = slash == NULL ||
+			     (strncmp(text, "127.0.0.1/embedded/", 19) == 0 && last == text + 19);
+	/* The first component is a registry when it looks like a host: the rule of the reference
+	 * grammar's users. */
 	size_t first = strcspn(text, "/");
-	bool host = slash && (memchr(text, '.', first) || memchr(text, ':', first) || (first == 9 && strncmp(text, "localhost", 9) == 0));
+	bool host = slash && (memchr(text, '.', first) || memchr(text, ':', first) ||
+			      (first == 9 && strncmp(text, "localhost", 9) == 0));
 	if (host)
 		snprintf(ret_name->registry, sizeof(ret_name->registry), "%.*s", (int)first, text);
 	return true;
@@ -81,20 +88,25 @@ char *action_names(char *out, size_t out_size)
 	size_t used = 0;
 	out[0] = '\0';
 	for (const struct action *const *action = actions; *action && used < out_size; action++)
-		used += (size_t)snprintf(out + used, out_size - used, "%s%s", used ? ", " : "", (*action)->name);
+		used += (size_t)snprintf(out + used, out_size - used, "%s%s", used ? ", " : "",
+					 (*action)->name);
 	return out;
 }
 
-const struct action *action_find(const struct action_request *request, const struct action_policy *policy, struct error *err)
+const struct action *action_find(const struct action_request *request,
+				 const struct action_policy *policy, struct error *err)
 {
 	struct image_name image;
 	if (!image_name_parse(request->image, &image)) {
-		error_set(err, ERROR_INPUT, "\"%.200s\" is not the name of an image", request->image);
+		error_set(err, ERROR_INPUT, "\"%.200s\" is not the name of an image",
+			  request->image);
 		return NULL;
 	}
 	const struct action *action = action_by_name(image.name);
-	/* Names of our own making are a site's own image under any registry. What is embedded is never anybody else's. */
-	if (action && (image.embedded || (action->published && policy_allows(policy, image.registry))))
+	/* Names of our own making are a site's own image under any registry. What is embedded is
+	 * never anybody else's. */
+	if (action &&
+	    (image.embedded || (action->published && policy_allows(policy, image.registry))))
 		return action;
 	uint32_t delay_s;
 	switch (command_meaning(request->command, &delay_s)) {
@@ -107,8 +119,8 @@ const struct action *action_find(const struct action_request *request, const str
 		break;
 	}
 	char names[512];
-	error_set(err, ERROR_UNSUPPORTED, "no action is known by the image \"%.300s\" (known: %s)", request->image,
-		  action_names(names, sizeof(names)));
+	error_set(err, ERROR_UNSUPPORTED, "no action is known by the image \"%.300s\" (known: %s)",
+		  request->image, action_names(names, sizeof(names)));
 	return NULL;
 }
 
@@ -120,7 +132,8 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* One simple command, as words. AFTER_RUN here means: harmless beside a reboot (sync, sleep, enabling sysrq). */
+/* One simple command, as words. AFTER_RUN here means: harmless beside a reboot (sync, sleep,
+ * enabling sysrq). */
 static enum after_kind words_meaning(char *const *words, size_t count, uint32_t *delay_s)
 {
 	while (count > 0 && (strcmp(words[0], "exec") == 0 || strcmp(words[0], "nohup") == 0)) {
@@ -131,12 +144,14 @@ static enum after_kind words_meaning(char *const *words, size_t count, uint32_t 
 		return AFTER_RUN;
 	const char *program = base_name(words[0]);
 	uint64_t seconds;
-	if (strcmp(program, "reboot") == 0 || strcmp(program, "poweroff") == 0 || strcmp(program, "halt") == 0) {
+	if (strcmp(program, "reboot") == 0 || strcmp(program, "poweroff") == 0 ||
+	    strcmp(program, "halt") == 0) {
 		bool off = program[0] != 'r';
 		for (size_t i = 1; i < count; i++) {
 			if (words[i][0] != '-')
 				return AFTER_NOTHING;
-			off = off || strcmp(words[i], "-p") == 0 || strcmp(words[i], "--poweroff") == 0;
+			off = off || strcmp(words[i], "-p") == 0 ||
+			      strcmp(words[i], "--poweroff") == 0;
 		}
 		return off ? AFTER_POWEROFF : AFTER_REBOOT;
 	}
@@ -152,7 +167,8 @@ static enum after_kind words_meaning(char *const *words, size_t count, uint32_t 
 	}
 	if (strcmp(program, "sync") == 0 && count == 1)
 		return AFTER_RUN;
-	if (strcmp(program, "sleep") == 0 && count == 2 && text_parse_uint(words[1], 10, 3600, &seconds)) {
+	if (strcmp(program, "sleep") == 0 && count == 2 &&
+	    text_parse_uint(words[1], 10, 3600, &seconds)) {
 		*delay_s += (uint32_t)seconds;
 		return AFTER_RUN;
 	}
@@ -170,12 +186,14 @@ static enum after_kind words_meaning(char *const *words, size_t count, uint32_t 
 			return AFTER_REBOOT;
 		if (strcmp(words[i], "o") == 0)
 			return AFTER_POWEROFF;
-		return strcmp(words[i], "s") == 0 || strcmp(words[i], "u") == 0 ? AFTER_RUN : AFTER_NOTHING;
+		return strcmp(words[i], "s") == 0 || strcmp(words[i], "u") == 0 ? AFTER_RUN
+										: AFTER_NOTHING;
 	}
 	return AFTER_NOTHING;
 }
 
-/* Copies a script with blanks around ">" and each separator as a word of its own, so that it falls into words at blanks. */
+/* Copies a script with blanks around ">" and each separator as a word of its own, so that it falls
+ * into words at blanks. */
 static bool spread(const char *script, char *out, size_t out_size)
 {
 	size_t used = 0;
@@ -193,10 +211,13 @@ static bool spread(const char *script, char *out, size_t out_size)
 	return true;
 }
 
-/* A script is plain when each of its commands is; anything of a shell's finer arts makes it a script like any other. */
+/* A script is plain when each of its commands is; anything of a shell's finer arts makes it a
+ * script like any other. */
 static enum after_kind script_meaning(const char *script, uint32_t *delay_s)
 {
-	enum { WORDS_MOST = 16 };
+	enum {
+		WORDS_MOST = 16
+	};
 	char text[1024];
 	char *words[WORDS_MOST];
 	size_t count = 0;
@@ -234,7 +255,9 @@ enum after_kind command_meaning(char *const *command, uint32_t *ret_delay_s)
 		return AFTER_NOTHING;
 	for (size_t i = 0; i < sizeof(shells) / sizeof(shells[0]); i++)
 		if (strcmp(base_name(command[0]), shells[i]) == 0)
-			return count == 3 && strcmp(command[1], "-c") == 0 ? script_meaning(command[2], ret_delay_s) : AFTER_NOTHING;
+			return count == 3 && strcmp(command[1], "-c") == 0
+				       ? script_meaning(command[2], ret_delay_s)
+				       : AFTER_NOTHING;
 	enum after_kind kind = words_meaning(command, count, ret_delay_s);
 	return kind == AFTER_RUN ? AFTER_NOTHING : kind;
 }

@@ -16,7 +16,9 @@
 #include "platform/clock.h"
 #include "platform/log.h"
 
-enum { PROGRESS_EVERY_MS = 200 };
+enum {
+	PROGRESS_EVERY_MS = 200
+};
 
 static const char mount_root[] = "/run/tink-worker/mnt";
 
@@ -39,11 +41,13 @@ static void send_progress(void *reporter, const struct action_progress *progress
 {
 	struct thinning *thinning = reporter;
 	int64_t now = clock_monotonic_ms();
-	if (now - thinning->last_ms < PROGRESS_EVERY_MS && strcmp(thinning->phase, progress->phase) == 0)
+	if (now - thinning->last_ms < PROGRESS_EVERY_MS &&
+	    strcmp(thinning->phase, progress->phase) == 0)
 		return;
 	thinning->last_ms = now;
 	memcpy(thinning->phase, progress->phase, sizeof(thinning->phase));
-	struct record record = {.magic = RECORD_MAGIC, .type = RECORD_PROGRESS, .as.progress = *progress};
+	struct record record = {
+		.magic = RECORD_MAGIC, .type = RECORD_PROGRESS, .as.progress = *progress};
 	send_record(&record);
 }
 
@@ -61,10 +65,12 @@ void action_summary(struct action_context *context, const char *format, ...)
 	va_end(args);
 }
 
-/* A tmpfs of the action's own, so that no directory of the machine is touched and nothing is left. */
+/* A tmpfs of the action's own, so that no directory of the machine is touched and nothing is left.
+ */
 static int make_mount_root(struct error *err)
 {
-	if ((mkdir("/run/tink-worker", 0755) < 0 && errno != EEXIST) || (mkdir(mount_root, 0700) < 0 && errno != EEXIST))
+	if ((mkdir("/run/tink-worker", 0755) < 0 && errno != EEXIST) ||
+	    (mkdir(mount_root, 0700) < 0 && errno != EEXIST))
 		return error_sys(err, "make %s", mount_root);
 	if (mount("tmpfs", mount_root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=1m") < 0)
 		return error_sys(err, "mount a tmpfs at %s", mount_root);
@@ -78,8 +84,8 @@ static int run_action(const struct child_settings *settings, const struct action
 	if (!action)
 		return error_set(err, ERROR_BUG, "no action is called \"%s\"", settings->action);
 	auto_free void *params = NULL;
-	if (params_parse(action, request, settings->strict, &params, err) < 0 || make_mount_root(err) < 0 ||
-	    http_setup(err) < 0)
+	if (params_parse(action, request, settings->strict, &params, err) < 0 ||
+	    make_mount_root(err) < 0 || http_setup(err) < 0)
 		return -1;
 	context->params = params;
 	context->mount_root = mount_root;
@@ -96,7 +102,8 @@ int child_main(void)
 	fcntl(CHILD_REQUEST_FD, F_SETFD, FD_CLOEXEC);
 	fcntl(CHILD_RECORD_FD, F_SETFD, FD_CLOEXEC);
 	struct thinning thinning = {.last_ms = 0};
-	struct action_context context = {.request = &request, .report = send_progress, .reporter = &thinning};
+	struct action_context context = {
+		.request = &request, .report = send_progress, .reporter = &thinning};
 	int result = -1;
 	if (buffer_read_fd(&packed, CHILD_REQUEST_FD, "the request", &err) == 0 &&
 	    child_unpack(packed.data, packed.size, &request, &settings, &err) == 0) {

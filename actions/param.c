@@ -12,9 +12,9 @@
 #include "platform/text.h"
 
 static const char *const type_names[] = {
-	[PARAM_TEXT] = "text",	   [PARAM_BOOL] = "bool",     [PARAM_NONEMPTY] = "non-empty = yes",
-	[PARAM_UINT] = "number",   [PARAM_OCTAL] = "octal",   [PARAM_DEVICE] = "block device",
-	[PARAM_PATH] = "path",	   [PARAM_URL] = "URL",	      [PARAM_CHECKSUM] = "checksum",
+	[PARAM_TEXT] = "text",   [PARAM_BOOL] = "bool",   [PARAM_NONEMPTY] = "non-empty = yes",
+	[PARAM_UINT] = "number", [PARAM_OCTAL] = "octal", [PARAM_DEVICE] = "block device",
+	[PARAM_PATH] = "path",   [PARAM_URL] = "URL",     [PARAM_CHECKSUM] = "checksum",
 };
 
 const char *param_type_name(enum param_type type)
@@ -53,13 +53,15 @@ static bool known_url(const char *value)
 {
 	static const char *const schemes[] = {"http://", "https://", "file:///"};
 	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-		if (strncasecmp(value, schemes[i], strlen(schemes[i])) == 0 && value[strlen(schemes[i])] != '\0')
+		if (strncasecmp(value, schemes[i], strlen(schemes[i])) == 0 &&
+		    value[strlen(schemes[i])] != '\0')
 			return true;
 	return false;
 }
 
 /* Puts value where it belongs. Otherwise says what it should have been. */
-static bool convert(const struct param *param, const char *value, void *at, char *why, size_t why_size)
+static bool convert(const struct param *param, const char *value, void *at, char *why,
+		    size_t why_size)
 {
 	struct error err = {.text = ""};
 	switch (param->type) {
@@ -76,9 +78,12 @@ static bool convert(const struct param *param, const char *value, void *at, char
 	case PARAM_OCTAL: {
 		uint64_t max = param->max ? param->max : UINT64_MAX;
 		bool octal = param->type == PARAM_OCTAL;
-		snprintf(why, why_size, octal ? "must be an octal number from %" PRIo64 " to %" PRIo64 : "must be a number from %" PRIu64 " to %" PRIu64,
+		snprintf(why, why_size,
+			 octal ? "must be an octal number from %" PRIo64 " to %" PRIo64
+			       : "must be a number from %" PRIu64 " to %" PRIu64,
 			 param->min, max);
-		return text_parse_uint(value, octal ? 8 : 10, max, at) && *(uint64_t *)at >= param->min;
+		return text_parse_uint(value, octal ? 8 : 10, max, at) &&
+		       *(uint64_t *)at >= param->min;
 	}
 	case PARAM_DEVICE:
 	case PARAM_PATH:
@@ -86,7 +91,8 @@ static bool convert(const struct param *param, const char *value, void *at, char
 		*(const char **)at = value;
 		return value[0] == '/';
 	case PARAM_URL:
-		snprintf(why, why_size, "must be a URL that begins with http://, https:// or file:///");
+		snprintf(why, why_size,
+			 "must be a URL that begins with http://, https:// or file:///");
 		*(const char **)at = value;
 		return known_url(value);
 	case PARAM_CHECKSUM: {
@@ -98,7 +104,8 @@ static bool convert(const struct param *param, const char *value, void *at, char
 	return false;
 }
 
-static void put_value(const struct param *param, const char *value, void *params, struct error *problems)
+static void put_value(const struct param *param, const char *value, void *params,
+		      struct error *problems)
 {
 	char why[256] = "", text[1024];
 	if (param->flags & PARAM_SECRET)
@@ -113,30 +120,34 @@ static void put_value(const struct param *param, const char *value, void *params
 	else
 		snprintf(shown, sizeof(shown), "%s", value);
 	text_cut_utf8(shown);
-	snprintf(text, sizeof(text), "%s=%s: %s", param->name, param->flags & PARAM_SECRET ? "***" : shown, why);
+	snprintf(text, sizeof(text), "%s=%s: %s", param->name,
+		 param->flags & PARAM_SECRET ? "***" : shown, why);
 	complain(problems, ERROR_INPUT, text);
 }
 
 static bool says_no(const struct param *param, const char *value)
 {
 	bool yes = true;
-	return value[0] == '\0' || (param->type == PARAM_BOOL && text_parse_bool(value, &yes) && !yes);
+	return value[0] == '\0' ||
+	       (param->type == PARAM_BOOL && text_parse_bool(value, &yes) && !yes);
 }
 
-static void take(const struct action *action, const struct param *param, const char *value, void *params,
-		 struct error *problems)
+static void take(const struct action *action, const struct param *param, const char *value,
+		 void *params, struct error *problems)
 {
 	char text[512];
 	/* One that is not supported has no place in the struct. */
 	if (param->flags & PARAM_UNSUPPORTED) {
 		if (value && !says_no(param, value)) {
-			snprintf(text, sizeof(text), "%s is not supported by this version of %s", param->name, action->name);
+			snprintf(text, sizeof(text), "%s is not supported by this version of %s",
+				 param->name, action->name);
 			complain(problems, ERROR_UNSUPPORTED, text);
 		}
 		return;
 	}
 	/* Texts are never NULL. */
-	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH || param->type == PARAM_URL)
+	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH ||
+	    param->type == PARAM_URL)
 		*(const char **)((char *)params + param->offset) = "";
 	if (value && value[0]) {
 		put_value(param, value, params, problems);
@@ -163,7 +174,8 @@ static const char *nearest(const struct action *action, const char *key)
 	return best;
 }
 
-static void judge_unknown(const struct action *action, const struct action_request *request, bool strict, struct error *problems)
+static void judge_unknown(const struct action *action, const struct action_request *request,
+			  bool strict, struct error *problems)
 {
 	for (char *const *entry = request->environment; *entry; entry++) {
 		size_t size = strcspn(*entry, "=");
@@ -173,18 +185,22 @@ static void judge_unknown(const struct action *action, const struct action_reque
 			continue;
 		const char *meant = nearest(action, key);
 		if (strict) {
-			snprintf(text, sizeof(text), "%s has no parameter %s%s%s%s", action->name, key,
-				 meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
+			snprintf(text, sizeof(text), "%s has no parameter %s%s%s%s", action->name,
+				 key, meant ? ", did you mean " : "", meant ? meant : "",
+				 meant ? "?" : "");
 			complain(problems, ERROR_INPUT, text);
 		} else if (meant) {
-			log_warning("unknown parameter", "action", action->name, "key", key, "nearest", meant);
+			log_warning("unknown parameter", "action", action->name, "key", key,
+				    "nearest", meant);
 		} else {
-			log_info("parameter not used by this action", "action", action->name, "key", key);
+			log_info("parameter not used by this action", "action", action->name, "key",
+				 key);
 		}
 	}
 }
 
-/* "--option value" and "--option=value" of the original's command line, for parameters that have an option. */
+/* "--option value" and "--option=value" of the original's command line, for parameters that have an
+ * option. */
 static const char *option_value(char *const *command, const char *option)
 {
 	size_t size = strlen(option);
@@ -204,8 +220,8 @@ static const char *option_value(char *const *command, const char *option)
 	return value;
 }
 
-int params_parse(const struct action *action, const struct action_request *request, bool strict, void **ret_params,
-		 struct error *err)
+int params_parse(const struct action *action, const struct action_request *request, bool strict,
+		 void **ret_params, struct error *err)
 {
 	struct error problems = {.kind = ERROR_NONE};
 	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
@@ -213,7 +229,8 @@ int params_parse(const struct action *action, const struct action_request *reque
 		abort();
 	for (const struct param *param = action->params; param->name; param++) {
 		const char *value = environment_get(request->environment, param->name);
-		const char *option = param->option ? option_value(request->command, param->option) : NULL;
+		const char *option =
+			param->option ? option_value(request->command, param->option) : NULL;
 		/* In the original a flag on the command line overrides the environment. */
 		take(action, param, option ? option : value, params, &problems);
 	}

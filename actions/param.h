@@ -7,16 +7,18 @@
 #include "actions/action.h"
 
 /*
- * Fills the struct that action->params describes from request->environment and, where parameters have options, from
- * request->command. The texts are borrowed from the request. Secret values are made known to secret_add().
- * Errors are ERROR_INPUT (or ERROR_UNSUPPORTED) and name the key and the value; all that is wrong is said in one text.
- * strict: unknown keys are errors too (`tink-worker run`); otherwise they are logged once with the nearest known name.
- * *ret_params is freed by the caller.
+ * Fills the struct that action->params describes from request->environment and, where parameters
+ * have options, from request->command. The texts are borrowed from the request. Secret values are
+ * made known to secret_add(). Errors are ERROR_INPUT (or ERROR_UNSUPPORTED) and name the key and
+ * the value; all that is wrong is said in one text. strict: unknown keys are errors too
+ * (`tink-worker run`); otherwise they are logged once with the nearest known name. *ret_params is
+ * freed by the caller.
  */
-int params_parse(const struct action *action, const struct action_request *request, bool strict, void **ret_params,
-		 struct error *err);
+int params_parse(const struct action *action, const struct action_request *request, bool strict,
+		 void **ret_params, struct error *err);
 
-/* The value of KEY in a NULL-ended list of KEY=value; the later of two wins. NULL when it is not there. */
+/* The value of KEY in a NULL-ended list of KEY=value; the later of two wins. NULL when it is not
+ * there. */
 const char *environment_get(char *const *environment, const char *key);
 
 /* The parameter of that name, or NULL. */

@@ -1,5 +1,6 @@
 /*
- * reboot and poweroff: they only say what is to happen. It happens when the server has acknowledged the action's success, see agent/machine.c.
+ * reboot and poweroff: they only say what is to happen. It happens when the server has acknowledged
+ * the action's success, see agent/machine.c.
  */
 #include "actions/actions.h"
 
@@ -11,7 +12,8 @@ static int after(struct action_context *context, enum after_kind kind)
 	uint32_t delay_s = 0;
 	command_meaning(context->request->command, &delay_s);
 	context->after = (struct action_after){.kind = kind, .delay_s = delay_s};
-	action_summary(context, "the machine %s now", kind == AFTER_REBOOT ? "reboots" : "powers off");
+	action_summary(context, "the machine %s now",
+		       kind == AFTER_REBOOT ? "reboots" : "powers off");
 	return 0;
 }
 
@@ -43,7 +45,8 @@ const struct action action_reboot = {
 const struct action action_poweroff;
 const struct action action_poweroff = {
 	.name = "poweroff",
-	.summary = "Power the machine off, once the server has confirmed the success of this action.",
+	.summary =
+		"Power the machine off, once the server has confirmed the success of this action.",
 	.params = no_params,
 	.passes_environment = true,
 	.run = poweroff_run,

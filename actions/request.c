@@ -100,16 +100,20 @@ static int pack_list(struct buffer *out, char *const *list, struct error *err)
 	return 0;
 }
 
-int child_pack(const struct action_request *request, const struct child_settings *settings, struct buffer *out,
-	       struct error *err)
+int child_pack(const struct action_request *request, const struct child_settings *settings,
+	       struct buffer *out, struct error *err)
 {
-	if (pack_text(out, settings->action, err) < 0 || pack_text(out, settings->tls_ca, err) < 0 ||
-	    pack_text(out, settings->log_level, err) < 0 || pack_number(out, settings->strict, err) < 0 ||
+	if (pack_text(out, settings->action, err) < 0 ||
+	    pack_text(out, settings->tls_ca, err) < 0 ||
+	    pack_text(out, settings->log_level, err) < 0 ||
+	    pack_number(out, settings->strict, err) < 0 ||
 	    pack_text(out, request->workflow_id, err) < 0 || pack_text(out, request->id, err) < 0 ||
 	    pack_text(out, request->name, err) < 0 || pack_text(out, request->image, err) < 0 ||
 	    pack_text(out, request->pid, err) < 0 || pack_text(out, request->network, err) < 0 ||
-	    pack_number(out, request->timeout_s, err) < 0 || pack_list(out, request->command, err) < 0 ||
-	    pack_list(out, request->environment, err) < 0 || pack_list(out, request->volumes, err) < 0)
+	    pack_number(out, request->timeout_s, err) < 0 ||
+	    pack_list(out, request->command, err) < 0 ||
+	    pack_list(out, request->environment, err) < 0 ||
+	    pack_list(out, request->volumes, err) < 0)
 		return error_wrap(err, "action request");
 	return 0;
 }
@@ -158,8 +162,8 @@ static bool unpack_list(struct reader *reader, char ***out)
 	return true;
 }
 
-int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_request, struct child_settings *ret_settings,
-		 struct error *err)
+int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_request,
+		 struct child_settings *ret_settings, struct error *err)
 {
 	struct reader reader = {(const char *)data, size};
 	auto_request struct action_request request = {.timeout_s = 0};
@@ -170,8 +174,10 @@ int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_re
 	if (!unpack_number(&reader, &strict) || !unpack_copy(&reader, &request.workflow_id) ||
 	    !unpack_copy(&reader, &request.id) || !unpack_copy(&reader, &request.name) ||
 	    !unpack_copy(&reader, &request.image) || !unpack_copy(&reader, &request.pid) ||
-	    !unpack_copy(&reader, &request.network) || !unpack_number(&reader, &request.timeout_s) ||
-	    !unpack_list(&reader, &request.command) || !unpack_list(&reader, &request.environment) ||
+	    !unpack_copy(&reader, &request.network) ||
+	    !unpack_number(&reader, &request.timeout_s) ||
+	    !unpack_list(&reader, &request.command) ||
+	    !unpack_list(&reader, &request.environment) ||
 	    !unpack_list(&reader, &request.volumes) || reader.left != 0)
 		return error_set(err, ERROR_BUG, "the request for the child is damaged");
 	settings.strict = strict != 0;
@@ -184,7 +190,8 @@ int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_re
 static void make_safe(char *text, size_t size)
 {
 	char clean[4096];
-	text_sanitize(text, strnlen(text, size), clean, size < sizeof(clean) ? size : sizeof(clean));
+	text_sanitize(text, strnlen(text, size), clean,
+		      size < sizeof(clean) ? size : sizeof(clean));
 	strcpy(text, clean);
 }
 
@@ -196,7 +203,8 @@ int record_check(struct record *record, struct error *err)
 		make_safe(record->as.progress.phase, sizeof(record->as.progress.phase));
 		return 0;
 	}
-	if (record->type != RECORD_RESULT || !error_kind_is_valid((int)record->as.result.error.kind) ||
+	if (record->type != RECORD_RESULT ||
+	    !error_kind_is_valid((int)record->as.result.error.kind) ||
 	    (unsigned)record->as.result.after.kind > AFTER_RUN)
 		return error_set(err, ERROR_PROTOCOL, "a record of an unknown kind");
 	make_safe(record->as.result.error.text, sizeof(record->as.result.error.text));

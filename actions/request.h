@@ -1,5 +1,6 @@
 /*
- * struct action_request in memory, and its way to the child that runs it. And the records that come back.
+ * struct action_request in memory, and its way to the child that runs it. And the records that come
+ * back.
  */
 #ifndef ACTIONS_REQUEST_H
 #define ACTIONS_REQUEST_H
@@ -21,17 +22,22 @@ struct child_settings {
 	const char *action;    /* name of the descriptor */
 	const char *tls_ca;    /* "" for the default */
 	const char *log_level; /* "debug" … */
-	bool strict;	       /* unknown parameters are errors */
+	bool strict;           /* unknown parameters are errors */
 };
 
-/* Packs both for the child; unpacks what child_pack() made (texts in settings then borrow from data, which must live on). */
-int child_pack(const struct action_request *request, const struct child_settings *settings, struct buffer *out,
-	       struct error *err);
-int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_request, struct child_settings *ret_settings,
-		 struct error *err);
+/* Packs both for the child; unpacks what child_pack() made (texts in settings then borrow from
+ * data, which must live on). */
+int child_pack(const struct action_request *request, const struct child_settings *settings,
+	       struct buffer *out, struct error *err);
+int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_request,
+		 struct child_settings *ret_settings, struct error *err);
 
-/* The records that a child writes to its parent, each in one write: smaller than PIPE_BUF, so never torn. */
-enum record_type { RECORD_PROGRESS = 1, RECORD_RESULT = 2 };
+/* The records that a child writes to its parent, each in one write: smaller than PIPE_BUF, so never
+ * torn. */
+enum record_type {
+	RECORD_PROGRESS = 1,
+	RECORD_RESULT = 2
+};
 
 struct record {
 	uint32_t magic; /* RECORD_MAGIC */
@@ -50,7 +56,8 @@ struct record {
 
 _Static_assert(sizeof(struct record) <= 4096, "a record must fit into PIPE_BUF");
 
-/* Checks a record that came from a pipe, and makes its texts safe (ended, valid UTF-8). ERROR_PROTOCOL when it is none. */
+/* Checks a record that came from a pipe, and makes its texts safe (ended, valid UTF-8).
+ * ERROR_PROTOCOL when it is none. */
 int record_check(struct record *record, struct error *err);
 
 #endif

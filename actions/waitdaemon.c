@@ -1,6 +1,7 @@
 /*
- * waitdaemon: reports success first and runs another action a while later, so that the server knows before the machine is gone.
- * The inner action is found and its parameters are checked now: a success that cannot be followed by it would be a lie.
+ * waitdaemon: reports success first and runs another action a while later, so that the server knows
+ * before the machine is gone. The inner action is found and its parameters are checked now: a
+ * success that cannot be followed by it would be a lie.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -15,9 +16,10 @@ struct waitdaemon {
 
 static const struct param params[] = {
 	{"IMAGE", PARAM_TEXT, PARAM_AT(struct waitdaemon, image), .flags = PARAM_REQUIRED,
-	 .doc = "image of the action to run afterwards; its command and parameters are those of this one"},
-	{"WAIT_SECONDS", PARAM_UINT, PARAM_AT(struct waitdaemon, wait_s), .fallback = "10", .max = 86400,
-	 .doc = "how long to wait after the success is reported"},
+	 .doc = "image of the action to run afterwards; its command and parameters are those of "
+		"this one"},
+	{"WAIT_SECONDS", PARAM_UINT, PARAM_AT(struct waitdaemon, wait_s), .fallback = "10",
+	 .max = 86400, .doc = "how long to wait after the success is reported"},
 	{.name = NULL},
 };
 
@@ -27,19 +29,22 @@ static int run(struct action_context *context, struct error *err)
 	struct action_request inner = *context->request;
 	char image[AFTER_IMAGE_SIZE];
 	if (strlen(waitdaemon->image) >= sizeof(image))
-		return error_set(err, ERROR_INPUT, "IMAGE is longer than %zu bytes", sizeof(image) - 1);
+		return error_set(err, ERROR_INPUT, "IMAGE is longer than %zu bytes",
+				 sizeof(image) - 1);
 	strcpy(image, waitdaemon->image);
 	inner.image = image;
 	const struct action *action = action_find(&inner, NULL, err);
 	if (!action)
 		return error_wrap(err, "IMAGE");
 	if (strcmp(action->name, "waitdaemon") == 0)
-		return error_set(err, ERROR_INPUT, "IMAGE=%s: waitdaemon cannot wait for itself", image);
+		return error_set(err, ERROR_INPUT, "IMAGE=%s: waitdaemon cannot wait for itself",
+				 image);
 	void *inner_params = NULL;
 	if (params_parse(action, &inner, false, &inner_params, err) < 0)
 		return error_wrap(err, "%s", action->name);
 	free(inner_params);
-	context->after = (struct action_after){.kind = AFTER_RUN, .delay_s = (uint32_t)waitdaemon->wait_s};
+	context->after =
+		(struct action_after){.kind = AFTER_RUN, .delay_s = (uint32_t)waitdaemon->wait_s};
 	strcpy(context->after.image, image);
 	action_summary(context, "%s runs in %" PRIu64 " s", action->name, waitdaemon->wait_s);
 	return 0;

@@ -9,52 +9,264 @@
 #include "platform/text.h"
 
 const struct setting config_settings[SETTING_COUNT] = {
-	[SETTING_ID] = {"id", {"worker-id"}, {"WORKER_ID", "ID"}, {"worker_id"}, .doc = "how the server knows this machine: as a rule the MAC address; default: hw-addr"},
-	[SETTING_GRPC_SERVER] = {"grpc-server", {"tinkerbell-grpc-authority"}, {"TINKERBELL_GRPC_AUTHORITY"}, {"grpc_authority"}, .doc = "host:port of the Tink server"},
-	[SETTING_GRPC_TLS] = {"grpc-tls", {"tinkerbell-tls"}, {"TINKERBELL_TLS"}, {"tinkerbell_tls"}, SETTING_BOOL, .fallback = "false", .doc = "speak TLS with the Tink server"},
-	[SETTING_GRPC_INSECURE_TLS] = {"grpc-insecure-tls", {"tinkerbell-insecure-tls"}, {"TINKERBELL_INSECURE_TLS"}, {"tinkerbell_insecure_tls"}, SETTING_BOOL, .fallback = "false", .doc = "do not check the Tink server's certificate (TLS without safety)"},
-	[SETTING_TLS_CA] = {"tls-ca", {0}, {0}, {"tls_ca"}, .doc = "file of CA certificates (PEM) to trust, instead of the system's"},
-	[SETTING_RETRY_INTERVAL] = {"grpc-retry-interval", {0}, {0}, {0}, SETTING_DURATION, .fallback = "5s", .doc = "pause before the server is asked again when it has nothing to do"},
-	[SETTING_BACKOFF_MAX] = {"backoff-max-interval", {0}, {0}, {0}, SETTING_DURATION, .fallback = "5s", .doc = "the longest pause between two tries after a failure"},
-	[SETTING_TRANSPORT] = {"transport", {0}, {0}, {0}, .fallback = "grpc", .doc = "how actions come: grpc"},
-	[SETTING_NATIVE_ACTIONS] = {"native-actions", {0}, {0}, {"native_actions"}, .fallback = "all", .doc = "run published actions natively from these registries: all, none or a comma list"},
-	[SETTING_REBOOT_COMMAND] = {"reboot-command", {0}, {0}, {0}, .doc = "program that is run with \"reboot\" or \"poweroff\" instead of doing it"},
-	[SETTING_LOG_LEVEL] = {"log-level", {0}, {"LOG_LEVEL"}, {"log_level"}, .fallback = "info", .doc = "debug, info, warning or error"},
-	[SETTING_LOG_FORMAT] = {"log-format", {0}, {0}, {"log_format"}, .fallback = "text", .doc = "text or json"},
-	[SETTING_ROOT] = {"root", {0}, {0}, {0}, .doc = "prefix below which /sys and /proc are read (for tests on captured machines)"},
-	[SETTING_HTTP_PROXY] = {"http-proxy", {0}, {"HTTP_PROXY", "http_proxy"}, {"HTTP_PROXY"}, .doc = "proxy for http:// URLs"},
-	[SETTING_HTTPS_PROXY] = {"https-proxy", {0}, {"HTTPS_PROXY", "https_proxy"}, {"HTTPS_PROXY"}, .doc = "proxy for https:// URLs"},
-	[SETTING_NO_PROXY] = {"no-proxy", {0}, {"NO_PROXY", "no_proxy"}, {"NO_PROXY"}, .doc = "hosts that are reached without a proxy"},
-	[SETTING_HW_ADDR] = {"hw-addr", {0}, {0}, {"hw_addr"}, .doc = "MAC address of the interface the machine booted from"},
-	[SETTING_SYSLOG_HOST] = {"syslog-host", {0}, {"SYSLOG_HOST"}, {"syslog_host"}, .flags = SETTING_NO_EFFECT, .doc = "where logs are to be sent"},
-	[SETTING_FACILITY] = {"facility", {0}, {0}, {"facility"}, .flags = SETTING_NO_EFFECT, .doc = "free text of the site"},
-	[SETTING_INTERFACE] = {"interface", {0}, {0}, {"interface"}, .flags = SETTING_BY_INIT, .doc = "use DHCP on exactly this interface"},
-	[SETTING_VLAN_ID] = {"vlan-id", {0}, {0}, {"vlan_id"}, .flags = SETTING_BY_INIT, .doc = "VLAN on the boot interface"},
-	[SETTING_IPAM] = {"ipam", {0}, {0}, {"ipam"}, .flags = SETTING_BY_INIT, .doc = "static network: mac:vlan:ip:netmask:gateway:hostname:dns:search:ntp"},
-	[SETTING_REGISTRY_NAME] = {"registry-name", {"docker-registry"}, {"DOCKER_REGISTRY"}, {"docker_registry"}, .flags = SETTING_NO_EFFECT, .doc = "registry to log in to"},
-	[SETTING_REGISTRY_USER] = {"registry-user", {"registry-username"}, {"REGISTRY_USERNAME"}, {"registry_username"}, .flags = SETTING_NO_EFFECT, .doc = "user name at that registry"},
-	[SETTING_REGISTRY_PASS] = {"registry-pass", {"registry-password"}, {"REGISTRY_PASSWORD"}, {"registry_password"}, .flags = SETTING_NO_EFFECT | SETTING_SECRET, .doc = "password at that registry"},
-	[SETTING_INSECURE_REGISTRIES] = {"insecure-registries", {0}, {0}, {"insecure_registries"}, .flags = SETTING_NO_EFFECT, .doc = "registries reached by plain HTTP or unverified TLS"},
-	[SETTING_ATTRIBUTE_DETECTION] = {"attribute-detection", {0}, {0}, {0}, SETTING_BOOL, .flags = SETTING_NO_EFFECT, .fallback = "true", .doc = "send the hardware inventory"},
-	[SETTING_TINK_WORKER_IMAGE] = {"tink-worker-image", {0}, {0}, {"tink_worker_image"}, .flags = SETTING_NO_EFFECT, .doc = "image of the agent: this program is the agent"},
-	[SETTING_RUNTIME] = {"runtime", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "container runtime"},
-	[SETTING_WORKFLOW_PATH] = {"workflow-path", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "workflow file of the file transport"},
-	[SETTING_NATS_SERVER] = {"nats-server", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the NATS transport"},
-	[SETTING_NATS_STREAM] = {"nats-stream", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the NATS transport"},
-	[SETTING_NATS_EVENTS] = {"nats-events", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the NATS transport"},
-	[SETTING_NATS_ACTIONS] = {"nats-actions", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the NATS transport"},
-	[SETTING_DOCKER_SOCKET] = {"docker-socket", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the docker runtime"},
-	[SETTING_CONTAINERD_NAMESPACE] = {"containerd-namespace", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the containerd runtime"},
-	[SETTING_CONTAINERD_SOCKET] = {"containerd-socket", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the containerd runtime"},
-	[SETTING_CONTAINERD_REGISTRY_CONFIG] = {"containerd-registry-config-path", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "for the containerd runtime"},
-	[SETTING_OLD_RETRY_INTERVAL] = {"retry-interval", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "of the old tink-worker"},
-	[SETTING_OLD_MAX_RETRY] = {"max-retry", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "of the old tink-worker"},
-	[SETTING_OLD_CAPTURE_LOGS] = {"capture-action-logs", {0}, {0}, {0}, SETTING_BOOL, .flags = SETTING_NO_EFFECT, .doc = "of the old tink-worker"},
-	[SETTING_OLD_TIMEOUT] = {"timeout", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "of the old tink-worker"},
-	[SETTING_OLD_MAX_FILE_SIZE] = {"max-file-size", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "of the old tink-worker"},
+	[SETTING_ID] = {"id",
+			{"worker-id"},
+			{"WORKER_ID", "ID"},
+			{"worker_id"},
+			.doc = "how the server knows this machine: as a rule the MAC address; "
+			       "default: hw-addr"},
+	[SETTING_GRPC_SERVER] = {"grpc-server",
+				 {"tinkerbell-grpc-authority"},
+				 {"TINKERBELL_GRPC_AUTHORITY"},
+				 {"grpc_authority"},
+				 .doc = "host:port of the Tink server"},
+	[SETTING_GRPC_TLS] = {"grpc-tls",
+			      {"tinkerbell-tls"},
+			      {"TINKERBELL_TLS"},
+			      {"tinkerbell_tls"},
+			      SETTING_BOOL,
+			      .fallback = "false",
+			      .doc = "speak TLS with the Tink server"},
+	[SETTING_GRPC_INSECURE_TLS] =
+		{"grpc-insecure-tls",
+		 {"tinkerbell-insecure-tls"},
+		 {"TINKERBELL_INSECURE_TLS"},
+		 {"tinkerbell_insecure_tls"},
+		 SETTING_BOOL,
+		 .fallback = "false",
+		 .doc = "do not check the Tink server's certificate (TLS without safety)"},
+	[SETTING_TLS_CA] =
+		{"tls-ca",
+		 {0},
+		 {0},
+		 {"tls_ca"},
+		 .doc = "file of CA certificates (PEM) to trust, instead of the system's"},
+	[SETTING_RETRY_INTERVAL] =
+		{"grpc-retry-interval",
+		 {0},
+		 {0},
+		 {0},
+		 SETTING_DURATION,
+		 .fallback = "5s",
+		 .doc = "pause before the server is asked again when it has nothing to do"},
+	[SETTING_BACKOFF_MAX] = {"backoff-max-interval",
+				 {0},
+				 {0},
+				 {0},
+				 SETTING_DURATION,
+				 .fallback = "5s",
+				 .doc = "the longest pause between two tries after a failure"},
+	[SETTING_TRANSPORT] =
+		{"transport", {0}, {0}, {0}, .fallback = "grpc", .doc = "how actions come: grpc"},
+	[SETTING_NATIVE_ACTIONS] = {"native-actions",
+				    {0},
+				    {0},
+				    {"native_actions"},
+				    .fallback = "all",
+				    .doc = "run published actions natively from these registries: "
+					   "all, none or a comma list"},
+	[SETTING_REBOOT_COMMAND] =
+		{"reboot-command",
+		 {0},
+		 {0},
+		 {0},
+		 .doc = "program that is run with \"reboot\" or \"poweroff\" instead of doing it"},
+	[SETTING_LOG_LEVEL] = {"log-level",
+			       {0},
+			       {"LOG_LEVEL"},
+			       {"log_level"},
+			       .fallback = "info",
+			       .doc = "debug, info, warning or error"},
+	[SETTING_LOG_FORMAT] =
+		{"log-format", {0}, {0}, {"log_format"}, .fallback = "text", .doc = "text or json"},
+	[SETTING_ROOT] = {"root",
+			  {0},
+			  {0},
+			  {0},
+			  .doc = "prefix below which /sys and /proc are read (for tests on "
+				 "captured machines)"},
+	[SETTING_HTTP_PROXY] = {"http-proxy",
+				{0},
+				{"HTTP_PROXY", "http_proxy"},
+				{"HTTP_PROXY"},
+				.doc = "proxy for http:// URLs"},
+	[SETTING_HTTPS_PROXY] = {"https-proxy",
+				 {0},
+				 {"HTTPS_PROXY", "https_proxy"},
+				 {"HTTPS_PROXY"},
+				 .doc = "proxy for https:// URLs"},
+	[SETTING_NO_PROXY] = {"no-proxy",
+			      {0},
+			      {"NO_PROXY", "no_proxy"},
+			      {"NO_PROXY"},
+			      .doc = "hosts that are reached without a proxy"},
+	[SETTING_HW_ADDR] = {"hw-addr",
+			     {0},
+			     {0},
+			     {"hw_addr"},
+			     .doc = "MAC address of the interface the machine booted from"},
+	[SETTING_SYSLOG_HOST] = {"syslog-host",
+				 {0},
+				 {"SYSLOG_HOST"},
+				 {"syslog_host"},
+				 .flags = SETTING_NO_EFFECT,
+				 .doc = "where logs are to be sent"},
+	[SETTING_FACILITY] = {"facility",
+			      {0},
+			      {0},
+			      {"facility"},
+			      .flags = SETTING_NO_EFFECT,
+			      .doc = "free text of the site"},
+	[SETTING_INTERFACE] = {"interface",
+			       {0},
+			       {0},
+			       {"interface"},
+			       .flags = SETTING_BY_INIT,
+			       .doc = "use DHCP on exactly this interface"},
+	[SETTING_VLAN_ID] = {"vlan-id",
+			     {0},
+			     {0},
+			     {"vlan_id"},
+			     .flags = SETTING_BY_INIT,
+			     .doc = "VLAN on the boot interface"},
+	[SETTING_IPAM] =
+		{"ipam",
+		 {0},
+		 {0},
+		 {"ipam"},
+		 .flags = SETTING_BY_INIT,
+		 .doc = "static network: mac:vlan:ip:netmask:gateway:hostname:dns:search:ntp"},
+	[SETTING_REGISTRY_NAME] = {"registry-name",
+				   {"docker-registry"},
+				   {"DOCKER_REGISTRY"},
+				   {"docker_registry"},
+				   .flags = SETTING_NO_EFFECT,
+				   .doc = "registry to log in to"},
+	[SETTING_REGISTRY_USER] = {"registry-user",
+				   {"registry-username"},
+				   {"REGISTRY_USERNAME"},
+				   {"registry_username"},
+				   .flags = SETTING_NO_EFFECT,
+				   .doc = "user name at that registry"},
+	[SETTING_REGISTRY_PASS] = {"registry-pass",
+				   {"registry-password"},
+				   {"REGISTRY_PASSWORD"},
+				   {"registry_password"},
+				   .flags = SETTING_NO_EFFECT | SETTING_SECRET,
+				   .doc = "password at that registry"},
+	[SETTING_INSECURE_REGISTRIES] =
+		{"insecure-registries",
+		 {0},
+		 {0},
+		 {"insecure_registries"},
+		 .flags = SETTING_NO_EFFECT,
+		 .doc =
+			 "registries reached by plain HTTP or unverified TLS"},
+	[SETTING_ATTRIBUTE_DETECTION] = {"attribute-detection",
+					 {0},
+					 {0},
+					 {0},
+					 SETTING_BOOL,
+					 .flags = SETTING_NO_EFFECT,
+					 .fallback = "true",
+					 .doc = "send the hardware inventory"},
+	[SETTING_TINK_WORKER_IMAGE] = {"tink-worker-image",
+				       {0},
+				       {0},
+				       {"tink_worker_image"},
+				       .flags = SETTING_NO_EFFECT,
+				       .doc = "image of the agent: this program is the agent"},
+	[SETTING_RUNTIME] =
+		{"runtime", {0}, {0}, {0}, .flags = SETTING_NO_EFFECT, .doc = "container runtime"},
+	[SETTING_WORKFLOW_PATH] = {"workflow-path",
+				   {0},
+				   {0},
+				   {0},
+				   .flags = SETTING_NO_EFFECT,
+				   .doc = "workflow file of the file transport"},
+	[SETTING_NATS_SERVER] = {"nats-server",
+				 {0},
+				 {0},
+				 {0},
+				 .flags = SETTING_NO_EFFECT,
+				 .doc = "for the NATS transport"},
+	[SETTING_NATS_STREAM] = {"nats-stream",
+				 {0},
+				 {0},
+				 {0},
+				 .flags = SETTING_NO_EFFECT,
+				 .doc = "for the NATS transport"},
+	[SETTING_NATS_EVENTS] = {"nats-events",
+				 {0},
+				 {0},
+				 {0},
+				 .flags = SETTING_NO_EFFECT,
+				 .doc = "for the NATS transport"},
+	[SETTING_NATS_ACTIONS] = {"nats-actions",
+				  {0},
+				  {0},
+				  {0},
+				  .flags = SETTING_NO_EFFECT,
+				  .doc = "for the NATS transport"},
+	[SETTING_DOCKER_SOCKET] = {"docker-socket",
+				   {0},
+				   {0},
+				   {0},
+				   .flags = SETTING_NO_EFFECT,
+				   .doc = "for the docker runtime"},
+	[SETTING_CONTAINERD_NAMESPACE] = {"containerd-namespace",
+					  {0},
+					  {0},
+					  {0},
+					  .flags = SETTING_NO_EFFECT,
+					  .doc = "for the containerd runtime"},
+	[SETTING_CONTAINERD_SOCKET] = {"containerd-socket",
+				       {0},
+				       {0},
+				       {0},
+				       .flags = SETTING_NO_EFFECT,
+				       .doc = "for the containerd runtime"},
+	[SETTING_CONTAINERD_REGISTRY_CONFIG] = {"containerd-registry-config-path",
+						{0},
+						{0},
+						{0},
+						.flags = SETTING_NO_EFFECT,
+						.doc = "for the containerd runtime"},
+	[SETTING_OLD_RETRY_INTERVAL] = {"retry-interval",
+					{0},
+					{0},
+					{0},
+					.flags = SETTING_NO_EFFECT,
+					.doc = "of the old tink-worker"},
+	[SETTING_OLD_MAX_RETRY] = {"max-retry",
+				   {0},
+				   {0},
+				   {0},
+				   .flags = SETTING_NO_EFFECT,
+				   .doc = "of the old tink-worker"},
+	[SETTING_OLD_CAPTURE_LOGS] = {"capture-action-logs",
+				      {0},
+				      {0},
+				      {0},
+				      SETTING_BOOL,
+				      .flags = SETTING_NO_EFFECT,
+				      .doc = "of the old tink-worker"},
+	[SETTING_OLD_TIMEOUT] = {"timeout",
+				 {0},
+				 {0},
+				 {0},
+				 .flags = SETTING_NO_EFFECT,
+				 .doc = "of the old tink-worker"},
+	[SETTING_OLD_MAX_FILE_SIZE] = {"max-file-size",
+				       {0},
+				       {0},
+				       {0},
+				       .flags = SETTING_NO_EFFECT,
+				       .doc = "of the old tink-worker"},
 };
 
-/* The kernel's own rules: lib/cmdline.c, next_arg(). Quotes may stand around a word or a value; nothing is escaped. */
+/* The kernel's own rules: lib/cmdline.c, next_arg(). Quotes may stand around a word or a value;
+ * nothing is escaped. */
 static const char *next_word(const char *at, const char **ret_end)
 {
 	at += strspn(at, " \t\n");
@@ -81,7 +293,8 @@ char *kernel_line_get(const char *line, const char *key)
 			if (stop > word && stop[-1] == '"')
 				stop--;
 		}
-		if ((size_t)(stop - word) <= key_size || strncmp(word, key, key_size) != 0 || word[key_size] != '=')
+		if ((size_t)(stop - word) <= key_size || strncmp(word, key, key_size) != 0 ||
+		    word[key_size] != '=')
 			continue;
 		const char *value = word + key_size + 1;
 		if (value < stop && *value == '"') {
@@ -100,7 +313,8 @@ bool parse_duration_ms(const char *text, int64_t *ret_ms)
 	static const struct {
 		const char *unit;
 		double ms;
-	} units[] = {{"ms", 1}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"us", 0.001}, {"ns", 0.000001}};
+	} units[] = {{"ms", 1},   {"h", 3600000}, {"m", 60000},
+		     {"s", 1000}, {"us", 0.001},  {"ns", 0.000001}};
 	double total = 0;
 	const char *at = text;
 	if (*at == '\0')
@@ -143,7 +357,8 @@ char *setting_variable(const struct setting *setting, char *out, size_t out_size
 	return out;
 }
 
-static void put(struct config *config, size_t id, const char *value, enum origin origin, const char *spelling)
+static void put(struct config *config, size_t id, const char *value, enum origin origin,
+		const char *spelling)
 {
 	if (value[0] == '\0')
 		return;
@@ -159,7 +374,8 @@ static void load_kernel(struct config *config, const char *line)
 		for (size_t i = 0; i < SPELLINGS_MOST && config_settings[id].kernel[i]; i++) {
 			char *value = kernel_line_get(line, config_settings[id].kernel[i]);
 			if (value)
-				put(config, id, value, ORIGIN_KERNEL, config_settings[id].kernel[i]);
+				put(config, id, value, ORIGIN_KERNEL,
+				    config_settings[id].kernel[i]);
 			free(value);
 		}
 	}
@@ -185,7 +401,8 @@ static void load_environment(struct config *config, char *const *environment)
 				put(config, id, value, ORIGIN_ENVIRONMENT, name);
 		}
 		char name[64];
-		const char *value = variable(environment, setting_variable(&config_settings[id], name, sizeof(name)));
+		const char *value = variable(
+			environment, setting_variable(&config_settings[id], name, sizeof(name)));
 		if (value)
 			put(config, id, value, ORIGIN_ENVIRONMENT, "AGENT_…");
 	}
@@ -196,12 +413,14 @@ static bool flag_is(const struct setting *setting, const char *flag, size_t size
 	if (strlen(setting->name) == size && strncmp(setting->name, flag, size) == 0)
 		return true;
 	for (size_t i = 0; i < SPELLINGS_MOST && setting->flags_too[i]; i++)
-		if (strlen(setting->flags_too[i]) == size && strncmp(setting->flags_too[i], flag, size) == 0)
+		if (strlen(setting->flags_too[i]) == size &&
+		    strncmp(setting->flags_too[i], flag, size) == 0)
 			return true;
 	return false;
 }
 
-static int load_flags(struct config *config, int argc, char *const *argv, int *ret_rest, struct error *err)
+static int load_flags(struct config *config, int argc, char *const *argv, int *ret_rest,
+		      struct error *err)
 {
 	int at = 1;
 	for (; at < argc && argv[at][0] == '-' && argv[at][1] != '\0'; at++) {
@@ -211,7 +430,9 @@ static int load_flags(struct config *config, int argc, char *const *argv, int *r
 		while (id < SETTING_COUNT && !flag_is(&config_settings[id], flag, size))
 			id++;
 		if (id == SETTING_COUNT)
-			return error_set(err, ERROR_INPUT, "unknown flag %s (tink-worker --help lists them)", argv[at]);
+			return error_set(err, ERROR_INPUT,
+					 "unknown flag %s (tink-worker --help lists them)",
+					 argv[at]);
 		const char *value = flag[size] == '=' ? flag + size + 1 : NULL;
 		if (!value && config_settings[id].type == SETTING_BOOL)
 			value = "true";
@@ -234,8 +455,9 @@ static const char *origin_text(const struct config *config, size_t id, char *out
 		break;
 	case ORIGIN_ENVIRONMENT:
 		snprintf(out, out_size, "environment %s",
-			 strcmp(config->values[id].spelling, "AGENT_…") == 0 ? setting_variable(&config_settings[id], name, sizeof(name))
-									     : config->values[id].spelling);
+			 strcmp(config->values[id].spelling, "AGENT_…") == 0
+				 ? setting_variable(&config_settings[id], name, sizeof(name))
+				 : config->values[id].spelling);
 		break;
 	case ORIGIN_KERNEL:
 		snprintf(out, out_size, "kernel command line %s", config->values[id].spelling);
@@ -257,21 +479,25 @@ static int check(const struct config *config, struct error *err)
 		if (value[0] == '\0')
 			continue;
 		if (config_settings[id].type == SETTING_BOOL && !text_parse_bool(value, &truth))
-			return error_set(err, ERROR_INPUT, "%s=%s: must be true or false (from %s)", config_settings[id].name, value,
+			return error_set(err, ERROR_INPUT, "%s=%s: must be true or false (from %s)",
+					 config_settings[id].name, value,
 					 origin_text(config, id, origin, sizeof(origin)));
 		if (config_settings[id].type == SETTING_DURATION && !parse_duration_ms(value, &ms))
-			return error_set(err, ERROR_INPUT, "%s=%s: must be a duration like 5s or 1m30s (from %s)", config_settings[id].name,
-					 value, origin_text(config, id, origin, sizeof(origin)));
+			return error_set(err, ERROR_INPUT,
+					 "%s=%s: must be a duration like 5s or 1m30s (from %s)",
+					 config_settings[id].name, value,
+					 origin_text(config, id, origin, sizeof(origin)));
 	}
 	return 0;
 }
 
-int config_load(struct config *config, int argc, char *const *argv, char *const *environment, const char *kernel_line, int *ret_rest,
-		struct error *err)
+int config_load(struct config *config, int argc, char *const *argv, char *const *environment,
+		const char *kernel_line, int *ret_rest, struct error *err)
 {
 	*config = (struct config){.values = {{.value = NULL}}};
 	for (size_t id = 0; id < SETTING_COUNT; id++)
-		config->values[id].value = text_dup(config_settings[id].fallback ? config_settings[id].fallback : "");
+		config->values[id].value =
+			text_dup(config_settings[id].fallback ? config_settings[id].fallback : "");
 	load_kernel(config, kernel_line);
 	load_environment(config, environment);
 	if (load_flags(config, argc, argv, ret_rest, err) < 0 || check(config, err) < 0)
@@ -318,8 +544,10 @@ void config_print(const struct config *config, FILE *out)
 		if ((config_settings[id].flags & SETTING_SECRET) && value[0])
 			value = "***";
 		text_redact_url(value, shown, sizeof(shown));
-		fprintf(out, "%-32s %-40s %s%s\n", config_settings[id].name, shown, origin_text(config, id, origin, sizeof(origin)),
-			config_settings[id].flags & SETTING_NO_EFFECT ? " (taken, without effect)" : "");
+		fprintf(out, "%-32s %-40s %s%s\n", config_settings[id].name, shown,
+			origin_text(config, id, origin, sizeof(origin)),
+			config_settings[id].flags & SETTING_NO_EFFECT ? " (taken, without effect)"
+								      : "");
 	}
 }
 
@@ -328,8 +556,11 @@ void config_print_help(FILE *out)
 	for (size_t id = 0; id < SETTING_COUNT; id++) {
 		const struct setting *setting = &config_settings[id];
 		char name[64];
-		fprintf(out, "  --%s%s\n      %s%s", setting->name, setting->type == SETTING_BOOL ? "" : " VALUE", setting->doc,
-			setting->flags & SETTING_NO_EFFECT ? " (taken for compatibility, without effect)" : "");
+		fprintf(out, "  --%s%s\n      %s%s", setting->name,
+			setting->type == SETTING_BOOL ? "" : " VALUE", setting->doc,
+			setting->flags & SETTING_NO_EFFECT
+				? " (taken for compatibility, without effect)"
+				: "");
 		if (setting->flags & SETTING_BY_INIT)
 			fprintf(out, " (used by the initramfs)");
 		if (setting->fallback)

@@ -1,7 +1,7 @@
 /*
- * Settings: one table with every spelling (flag, environment, kernel command line), from which come parsing, --help and
- * `tink-worker config`. A flag wins over the environment, that over the kernel command line, that over the default. An empty value counts
- * as none.
+ * Settings: one table with every spelling (flag, environment, kernel command line), from which come
+ * parsing, --help and `tink-worker config`. A flag wins over the environment, that over the kernel
+ * command line, that over the default. An empty value counts as none.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -59,21 +59,27 @@ enum setting_id {
 	SETTING_COUNT,
 };
 
-enum setting_type { SETTING_TEXT, SETTING_BOOL, SETTING_DURATION };
-
-enum setting_flags {
-	SETTING_SECRET = 1,	/* shown as *** */
-	SETTING_NO_EFFECT = 2,	/* taken for compatibility, not used */
-	SETTING_BY_INIT = 4,	/* used by the initramfs, shown here */
+enum setting_type {
+	SETTING_TEXT,
+	SETTING_BOOL,
+	SETTING_DURATION
 };
 
-enum { SPELLINGS_MOST = 3 };
+enum setting_flags {
+	SETTING_SECRET = 1,    /* shown as *** */
+	SETTING_NO_EFFECT = 2, /* taken for compatibility, not used */
+	SETTING_BY_INIT = 4,   /* used by the initramfs, shown here */
+};
+
+enum {
+	SPELLINGS_MOST = 3
+};
 
 struct setting {
-	const char *name;		       /* as --help and the documentation call it; the first flag */
-	const char *flags_too[SPELLINGS_MOST]; /* further flags, without -- */
+	const char *name; /* as --help and the documentation call it; the first flag */
+	const char *flags_too[SPELLINGS_MOST];   /* further flags, without -- */
 	const char *environment[SPELLINGS_MOST]; /* besides AGENT_<NAME>, which every setting has */
-	const char *kernel[SPELLINGS_MOST];    /* keys of the kernel command line */
+	const char *kernel[SPELLINGS_MOST];      /* keys of the kernel command line */
 	enum setting_type type;
 	unsigned flags; /* enum setting_flags */
 	const char *fallback;
@@ -83,23 +89,29 @@ struct setting {
 /* The table, in the order of enum setting_id. */
 extern const struct setting config_settings[SETTING_COUNT];
 
-enum origin { ORIGIN_DEFAULT, ORIGIN_KERNEL, ORIGIN_ENVIRONMENT, ORIGIN_FLAG };
+enum origin {
+	ORIGIN_DEFAULT,
+	ORIGIN_KERNEL,
+	ORIGIN_ENVIRONMENT,
+	ORIGIN_FLAG
+};
 
 struct config {
 	struct {
 		char *value; /* never NULL after config_load() */
 		enum origin origin;
-		const char *spelling; /* the flag, variable or key it came by; NULL for the default */
+		const char
+			*spelling; /* the flag, variable or key it came by; NULL for the default */
 	} values[SETTING_COUNT];
 };
 
 /*
- * Takes the settings from argv (flags up to the first other word; *ret_rest is its index, argc when there is none), the
- * environment (ended by NULL) and the text of a kernel command line ("" for none). ERROR_INPUT names what is wrong and where
- * it came from.
+ * Takes the settings from argv (flags up to the first other word; *ret_rest is its index, argc when
+ * there is none), the environment (ended by NULL) and the text of a kernel command line ("" for
+ * none). ERROR_INPUT names what is wrong and where it came from.
  */
-int config_load(struct config *config, int argc, char *const *argv, char *const *environment, const char *kernel_line, int *ret_rest,
-		struct error *err);
+int config_load(struct config *config, int argc, char *const *argv, char *const *environment,
+		const char *kernel_line, int *ret_rest, struct error *err);
 void config_free(struct config *config);
 
 const char *config_text(const struct config *config, enum setting_id id);
@@ -116,8 +128,8 @@ void config_print_help(FILE *out);
 char *setting_variable(const struct setting *setting, char *out, size_t out_size);
 
 /*
- * The value of key in a kernel command line as the kernel splits it (blanks, double quotes around a value or a whole word; the later of two equal
- * keys wins). Allocated; NULL when it is not there.
+ * The value of key in a kernel command line as the kernel splits it (blanks, double quotes around a
+ * value or a whole word; the later of two equal keys wins). Allocated; NULL when it is not there.
  */
 char *kernel_line_get(const char *line, const char *key);
 

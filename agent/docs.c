@@ -8,20 +8,25 @@
 void docs_usage(FILE *out)
 {
 	fputs("Usage: tink-worker [FLAGS]                          work for a Tink server\n"
-	      "       tink-worker [FLAGS] run ACTION [KEY=VALUE…]  run one action by hand, without a server\n"
+	      "       tink-worker [FLAGS] run ACTION [KEY=VALUE…]  run one action by hand, without "
+	      "a server\n"
 	      "       tink-worker help ACTION                      what an action does and takes\n"
 	      "       tink-worker [FLAGS] config                   every setting with its origin\n"
 	      "       tink-worker docs actions|parameters|settings the documentation's tables\n"
 	      "       tink-worker --version\n"
 	      "\n"
-	      "run takes -- COMMAND… at its end for actions that have a command, and --timeout SECONDS before ACTION.\n"
+	      "run takes -- COMMAND… at its end for actions that have a command, and --timeout "
+	      "SECONDS before ACTION.\n"
 	      "\n"
-	      "Exit status: 0 done (or ended by a signal on request), 1 it failed, 2 the call or the configuration is wrong.\n"
+	      "Exit status: 0 done (or ended by a signal on request), 1 it failed, 2 the call or "
+	      "the configuration is wrong.\n"
 	      "\n"
 	      "Actions: ",
 	      out);
 	char names[512];
-	fprintf(out, "%s\n\nFlags (a flag wins over the environment, that over the kernel command line):\n",
+	fprintf(out,
+		"%s\n\nFlags (a flag wins over the environment, that over the kernel command "
+		"line):\n",
 		action_names(names, sizeof(names)));
 	config_print_help(out);
 }
@@ -46,23 +51,27 @@ void docs_action(const struct action *action, FILE *out)
 	fprintf(out, "%s: %s\n", action->name, action->summary);
 	for (const char *const *alias = action->aliases; alias && *alias; alias++)
 		fprintf(out, "Also known as %s.\n", *alias);
-	fprintf(out, action->published ? "Stands in for the published image of this name, under any registry.\n"
-				       : "Called by this name alone (or 127.0.0.1/embedded/%s).\n",
+	fprintf(out,
+		action->published
+			? "Stands in for the published image of this name, under any registry.\n"
+			: "Called by this name alone (or 127.0.0.1/embedded/%s).\n",
 		action->name);
 	if (action->params->name)
 		fputs("\nParameters:\n", out);
 	for (const struct param *param = action->params; param->name; param++) {
 		remark(param, text, sizeof(text));
-		fprintf(out, "  %s (%s%s%s)\n      %s\n", param->name, param_type_name(param->type), text[0] ? ", " : "", text,
-			param->doc);
+		fprintf(out, "  %s (%s%s%s)\n      %s\n", param->name, param_type_name(param->type),
+			text[0] ? ", " : "", text, param->doc);
 	}
 }
 
 void docs_actions_table(FILE *out)
 {
-	fputs("| action | what it does | stands in for published images |\n| --- | --- | --- |\n", out);
+	fputs("| action | what it does | stands in for published images |\n| --- | --- | --- |\n",
+	      out);
 	for (const struct action *const *action = actions; *action; action++)
-		fprintf(out, "| `%s` | %s | %s |\n", (*action)->name, (*action)->summary, (*action)->published ? "yes" : "no");
+		fprintf(out, "| `%s` | %s | %s |\n", (*action)->name, (*action)->summary,
+			(*action)->published ? "yes" : "no");
 }
 
 void docs_parameters_tables(FILE *out)
@@ -71,17 +80,23 @@ void docs_parameters_tables(FILE *out)
 	for (const struct action *const *action = actions; *action; action++) {
 		if (!(*action)->params->name)
 			continue;
-		fprintf(out, "**`%s`**\n\n| parameter | type | | what it is |\n| --- | --- | --- | --- |\n", (*action)->name);
+		fprintf(out,
+			"**`%s`**\n\n| parameter | type | | what it is |\n| --- | --- | --- | --- "
+			"|\n",
+			(*action)->name);
 		for (const struct param *param = (*action)->params; param->name; param++)
-			fprintf(out, "| `%s` | %s | %s | %s |\n", param->name, param_type_name(param->type),
-				remark(param, text, sizeof(text)), param->doc);
+			fprintf(out, "| `%s` | %s | %s | %s |\n", param->name,
+				param_type_name(param->type), remark(param, text, sizeof(text)),
+				param->doc);
 		fputs("\n", out);
 	}
 }
 
 void docs_settings_table(FILE *out)
 {
-	fputs("| flag | environment | kernel command line | default | what it is |\n| --- | --- | --- | --- | --- |\n", out);
+	fputs("| flag | environment | kernel command line | default | what it is |\n| --- | --- | "
+	      "--- | --- | --- |\n",
+	      out);
 	for (size_t id = 0; id < SETTING_COUNT; id++) {
 		const struct setting *setting = &config_settings[id];
 		char name[64];
@@ -94,8 +109,11 @@ void docs_settings_table(FILE *out)
 		fputs(" |", out);
 		for (size_t i = 0; i < SPELLINGS_MOST && setting->kernel[i]; i++)
 			fprintf(out, " `%s`", setting->kernel[i]);
-		fprintf(out, " | %s | %s%s%s |\n", setting->fallback ? setting->fallback : "", setting->doc,
-			setting->flags & SETTING_NO_EFFECT ? " (taken for compatibility, without effect)" : "",
+		fprintf(out, " | %s | %s%s%s |\n", setting->fallback ? setting->fallback : "",
+			setting->doc,
+			setting->flags & SETTING_NO_EFFECT
+				? " (taken for compatibility, without effect)"
+				: "",
 			setting->flags & SETTING_BY_INIT ? " (used by the initramfs)" : "");
 	}
 }

@@ -1,4 +1,5 @@
-/* The texts that are made from the tables: --help, help ACTION, and the tables of the documentation. */
+/* The texts that are made from the tables: --help, help ACTION, and the tables of the
+ * documentation. */
 #ifndef AGENT_DOCS_H
 #define AGENT_DOCS_H
 

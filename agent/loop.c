@@ -1,6 +1,7 @@
 /*
- * The loop. Reports are strictly serial, no action starts before its RUNNING is acknowledged, and nothing is said about an action
- * after its final report was: every report moves the server's cursor.
+ * The loop. Reports are strictly serial, no action starts before its RUNNING is acknowledged, and
+ * nothing is said about an action after its final report was: every report moves the server's
+ * cursor.
  */
 #include "agent/loop.h"
 
@@ -16,13 +17,16 @@
 #include "platform/clock.h"
 #include "platform/log.h"
 
-enum { BACKOFF_BASE_MS = 500, SHORT_ANSWER_MS = 1000 };
+enum {
+	BACKOFF_BASE_MS = 500,
+	SHORT_ANSWER_MS = 1000
+};
 
 struct loop {
 	struct transport *transport;
 	const struct config *config;
 	char said[ERROR_TEXT_SIZE]; /* the last word about the server: said once per change */
-	unsigned failures;	    /* in a row */
+	unsigned failures;          /* in a row */
 };
 
 /* Waits; a signal ends it early. */
@@ -32,7 +36,8 @@ static void wait_ms(int64_t ms)
 	poll(&fd, 1, (int)ms);
 }
 
-static void say_once(struct loop *loop, enum log_level level, const char *message, const struct error *err)
+static void say_once(struct loop *loop, enum log_level level, const char *message,
+		     const struct error *err)
 {
 	if (strcmp(loop->said, err->text) == 0)
 		return;
@@ -42,7 +47,8 @@ static void say_once(struct loop *loop, enum log_level level, const char *messag
 
 static void pause_after_failure(struct loop *loop)
 {
-	wait_ms(clock_backoff_ms(loop->failures++, BACKOFF_BASE_MS, config_duration_ms(loop->config, SETTING_BACKOFF_MAX)));
+	wait_ms(clock_backoff_ms(loop->failures++, BACKOFF_BASE_MS,
+				 config_duration_ms(loop->config, SETTING_BACKOFF_MAX)));
 }
 
 static void server_answers(struct loop *loop)
@@ -53,27 +59,30 @@ static void server_answers(struct loop *loop)
 }
 
 /*
- * Sends a report until it is acknowledged (true) or never will be (false): the server has no such action any more, or we are to
- * stop. Giving up sooner would leave the workflow stuck.
+ * Sends a report until it is acknowledged (true) or never will be (false): the server has no such
+ * action any more, or we are to stop. Giving up sooner would leave the workflow stuck.
  */
-static bool deliver(struct loop *loop, const struct action_request *request, const struct transport_task *task,
-		    const struct report *report)
+static bool deliver(struct loop *loop, const struct action_request *request,
+		    const struct transport_task *task, const struct report *report)
 {
 	for (;;) {
 		struct error err = {.kind = ERROR_NONE};
-		switch (loop->transport->operations->report(loop->transport, request, task, report, &err)) {
+		switch (loop->transport->operations->report(loop->transport, request, task, report,
+							    &err)) {
 		case TRANSPORT_OK:
 			server_answers(loop);
 			loop->said[0] = '\0';
 			return true;
 		case TRANSPORT_GONE:
-			log_warning("the server refuses the report for good", "workflow", request->workflow_id, "action", request->name,
-				    "state", report_state_name(report->state), "error", err.text);
+			log_warning("the server refuses the report for good", "workflow",
+				    request->workflow_id, "action", request->name, "state",
+				    report_state_name(report->state), "error", err.text);
 			loop->failures = 0;
 			return false;
 		case TRANSPORT_NOTHING:
 		case TRANSPORT_RETRY:
-			say_once(loop, LOG_LEVEL_WARNING, "the report could not be delivered, trying on", &err);
+			say_once(loop, LOG_LEVEL_WARNING,
+				 "the report could not be delivered, trying on", &err);
 			pause_after_failure(loop);
 			break;
 		case TRANSPORT_CANCELLED:
@@ -84,26 +93,33 @@ static bool deliver(struct loop *loop, const struct action_request *request, con
 	}
 }
 
-/* One more RUNNING for an action that a signal has interrupted: the server hands it out again. One try: we are leaving. */
-static void tell_interrupted(struct loop *loop, const struct action_request *request, const struct transport_task *task,
-			     const struct report *report)
+/* One more RUNNING for an action that a signal has interrupted: the server hands it out again. One
+ * try: we are leaving. */
+static void tell_interrupted(struct loop *loop, const struct action_request *request,
+			     const struct transport_task *task, const struct report *report)
 {
 	struct error err;
 	signals_stop_requested();
-	if (loop->transport->operations->report(loop->transport, request, task, report, &err) != TRANSPORT_OK)
-		log_warning("the interruption could not be reported", "action", request->name, "error", err.text);
+	if (loop->transport->operations->report(loop->transport, request, task, report, &err) !=
+	    TRANSPORT_OK)
+		log_warning("the interruption could not be reported", "action", request->name,
+			    "error", err.text);
 }
 
 static void log_end(const struct action_request *request, const struct report *report)
 {
 	char duration[32];
-	log_line(report->state == REPORT_SUCCESS ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "action ended", "workflow", request->workflow_id, "action",
-		 request->name, "state", report_state_name(report->state), "duration",
-		 clock_format_duration(report->duration_ms, duration, sizeof(duration)), "reason", report->text, NULL);
+	log_line(report->state == REPORT_SUCCESS ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "action ended",
+		 "workflow", request->workflow_id, "action", request->name, "state",
+		 report_state_name(report->state), "duration",
+		 clock_format_duration(report->duration_ms, duration, sizeof(duration)), "reason",
+		 report->text, NULL);
 }
 
-/* Finds, runs, and fills in the final report. *ret_after says what is to follow a success. Returns false when interrupted. */
-static bool execute(struct loop *loop, const struct action_request *request, struct report *report, struct action_after *ret_after)
+/* Finds, runs, and fills in the final report. *ret_after says what is to follow a success. Returns
+ * false when interrupted. */
+static bool execute(struct loop *loop, const struct action_request *request, struct report *report,
+		    struct action_after *ret_after)
 {
 	const struct action_policy policy = {config_text(loop->config, SETTING_NATIVE_ACTIONS)};
 	struct error err;
@@ -124,12 +140,14 @@ static bool execute(struct loop *loop, const struct action_request *request, str
 	return result.state != RUN_INTERRUPTED;
 }
 
-static void do_action(struct loop *loop, const struct action_request *request, const struct transport_task *task)
+static void do_action(struct loop *loop, const struct action_request *request,
+		      const struct transport_task *task)
 {
 	struct report report;
 	struct action_after after;
 	report_start(&report, request->name);
-	log_info("action received", "workflow", request->workflow_id, "action", request->name, "image", request->image);
+	log_info("action received", "workflow", request->workflow_id, "action", request->name,
+		 "image", request->image);
 	if (!deliver(loop, request, task, &report))
 		return;
 	bool ended = execute(loop, request, &report, &after);
@@ -142,14 +160,15 @@ static void do_action(struct loop *loop, const struct action_request *request, c
 		return;
 	struct error err;
 	if (machine_after(&after, request, loop->config, &err) < 0)
-		log_error("what was to happen after the action has failed", "action", request->name, "kind", error_kind_name(err.kind),
-			  "error", err.text);
+		log_error("what was to happen after the action has failed", "action", request->name,
+			  "kind", error_kind_name(err.kind), "error", err.text);
 }
 
 int loop_run(struct transport *transport, const struct config *config)
 {
 	struct loop loop = {.transport = transport, .config = config};
-	log_info("asking for work", "server", transport->server, "id", config_text(config, SETTING_ID));
+	log_info("asking for work", "server", transport->server, "id",
+		 config_text(config, SETTING_ID));
 	while (!signals_stop_requested()) {
 		auto_request struct action_request request = {.timeout_s = 0};
 		struct transport_task task = {.task_id = NULL};
@@ -164,13 +183,17 @@ int loop_run(struct transport *transport, const struct config *config)
 		case TRANSPORT_NOTHING:
 			server_answers(&loop);
 			say_once(&loop, LOG_LEVEL_INFO, "nothing to do", &err);
-			/* The real server holds the question for a minute; one that answers at once is not to be asked without pause. */
+			/* The real server holds the question for a minute; one that answers at once
+			 * is not to be asked without pause. */
 			if (clock_monotonic_ms() - asked_ms < SHORT_ANSWER_MS)
-				wait_ms(clock_backoff_ms(0, config_duration_ms(config, SETTING_RETRY_INTERVAL), INT32_MAX));
+				wait_ms(clock_backoff_ms(
+					0, config_duration_ms(config, SETTING_RETRY_INTERVAL),
+					INT32_MAX));
 			break;
 		case TRANSPORT_GONE:
 		case TRANSPORT_RETRY:
-			say_once(&loop, LOG_LEVEL_WARNING, "the server cannot be asked, trying on", &err);
+			say_once(&loop, LOG_LEVEL_WARNING, "the server cannot be asked, trying on",
+				 &err);
 			pause_after_failure(&loop);
 			break;
 		case TRANSPORT_CANCELLED:

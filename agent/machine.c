@@ -23,7 +23,9 @@
 #include "platform/process.h"
 #include "platform/text.h"
 
-enum { LATER_REQUEST_FD = 3 };
+enum {
+	LATER_REQUEST_FD = 3
+};
 
 static const char *word_of(enum after_kind kind)
 {
@@ -33,7 +35,9 @@ static const char *word_of(enum after_kind kind)
 /* Unmounts what lies on block devices, the newest first; what is busy becomes read-only. */
 static void unmount_disks(void)
 {
-	enum { MOUNTS_MOST = 512 };
+	enum {
+		MOUNTS_MOST = 512
+	};
 	char *points[MOUNTS_MOST];
 	size_t count = 0;
 	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
@@ -42,13 +46,16 @@ static void unmount_disks(void)
 	while (file && count < MOUNTS_MOST && getline(&line, &line_size, file) > 0) {
 		char point[512], source[512];
 		const char *rest = strstr(line, " - ");
-		if (rest && sscanf(line, "%*d %*d %*s %*s %511s", point) == 1 && sscanf(rest, " - %*s %511s", source) == 1 &&
-		    strncmp(source, "/dev/", 5) == 0 && strncmp(source, "/dev/loop", 9) != 0)
+		if (rest && sscanf(line, "%*d %*d %*s %*s %511s", point) == 1 &&
+		    sscanf(rest, " - %*s %511s", source) == 1 && strncmp(source, "/dev/", 5) == 0 &&
+		    strncmp(source, "/dev/loop", 9) != 0)
 			points[count++] = text_dup(point);
 	}
 	while (count-- > 0) {
-		if (umount2(points[count], UMOUNT_NOFOLLOW) < 0 && mount(NULL, points[count], NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
-			log_warning("could not be unmounted", "path", points[count], "error", strerror(errno));
+		if (umount2(points[count], UMOUNT_NOFOLLOW) < 0 &&
+		    mount(NULL, points[count], NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+			log_warning("could not be unmounted", "path", points[count], "error",
+				    strerror(errno));
 		free(points[count]);
 	}
 }
@@ -74,8 +81,8 @@ static int machine_down(enum after_kind kind, const struct config *config, struc
 }
 
 /* Starts ourselves as `tink-worker later KIND SECONDS IMAGE`, with the request in a memory file. */
-static int start_later(const struct action_after *after, const struct action_request *request, const struct config *config,
-		       struct error *err)
+static int start_later(const struct action_after *after, const struct action_request *request,
+		       const struct config *config, struct error *err)
 {
 	char kind[8], delay[16];
 	snprintf(kind, sizeof(kind), "%d", (int)after->kind);
@@ -92,9 +99,11 @@ static int start_later(const struct action_after *after, const struct action_req
 	if (child_pack(&inner, &settings, &packed, err) < 0)
 		return -1;
 	auto_close int fd = memfd_create("request", MFD_CLOEXEC);
-	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size || lseek(fd, 0, SEEK_SET) < 0)
+	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size ||
+	    lseek(fd, 0, SEEK_SET) < 0)
 		return error_sys(err, "memory for the request");
-	/* The settings that flags may have given travel as flags; the rest it reads itself, as we did. */
+	/* The settings that flags may have given travel as flags; the rest it reads itself, as we
+	 * did. */
 	const char *const argv[] = {"/proc/self/exe",
 				    "--reboot-command",
 				    config_text(config, SETTING_REBOOT_COMMAND),
@@ -119,8 +128,8 @@ static int start_later(const struct action_after *after, const struct action_req
 	return process_start(&options, &pid, err);
 }
 
-int machine_after(const struct action_after *after, const struct action_request *request, const struct config *config,
-		  struct error *err)
+int machine_after(const struct action_after *after, const struct action_request *request,
+		  const struct config *config, struct error *err)
 {
 	if (after->kind == AFTER_NOTHING)
 		return 0;
@@ -129,13 +138,15 @@ int machine_after(const struct action_after *after, const struct action_request 
 	return start_later(after, request, config, err);
 }
 
-static int run_later(const struct action_request *request, const struct config *config, struct error *err)
+static int run_later(const struct action_request *request, const struct config *config,
+		     struct error *err)
 {
 	const struct action_policy policy = {config_text(config, SETTING_NATIVE_ACTIONS)};
 	const struct action *action = action_find(request, &policy, err);
 	if (!action)
 		return -1;
-	const struct run_options options = {.config = config, .group_name = "later", .observer = observer_log(request)};
+	const struct run_options options = {
+		.config = config, .group_name = "later", .observer = observer_log(request)};
 	struct run_result result;
 	log_info("action started", "action", request->name, "image", request->image);
 	run_action(action, request, &options, &result);
@@ -143,7 +154,8 @@ static int run_later(const struct action_request *request, const struct config *
 		*err = result.error;
 		return -1;
 	}
-	log_info("action ended", "action", request->name, "state", "SUCCESS", "summary", result.summary);
+	log_info("action ended", "action", request->name, "state", "SUCCESS", "summary",
+		 result.summary);
 	result.after.delay_s = 0;
 	return machine_after(&result.after, request, config, err);
 }
@@ -156,18 +168,20 @@ int machine_later_main(const struct config *config, int argc, char *const *argv)
 	struct child_settings ignored;
 	uint64_t kind, delay_s;
 	fcntl(LATER_REQUEST_FD, F_SETFD, FD_CLOEXEC);
-	if (argc != 2 || !text_parse_uint(argv[0], 10, AFTER_RUN, &kind) || !text_parse_uint(argv[1], 10, 86400, &delay_s) ||
+	if (argc != 2 || !text_parse_uint(argv[0], 10, AFTER_RUN, &kind) ||
+	    !text_parse_uint(argv[1], 10, 86400, &delay_s) ||
 	    buffer_read_fd(&packed, LATER_REQUEST_FD, "the request", &err) < 0 ||
 	    child_unpack(packed.data, packed.size, &request, &ignored, &err) < 0) {
 		log_error("later is started by the worker itself", "error", err.text);
 		return 2;
 	}
 	poll(NULL, 0, (int)delay_s * 1000);
-	int result = (enum after_kind)kind == AFTER_RUN ? run_later(&request, config, &err)
-							: machine_down((enum after_kind)kind, config, &err);
+	int result = (enum after_kind)kind == AFTER_RUN
+			     ? run_later(&request, config, &err)
+			     : machine_down((enum after_kind)kind, config, &err);
 	if (result < 0) {
-		log_error("what was to happen after the action has failed", "action", request.name, "kind", error_kind_name(err.kind),
-			  "error", err.text);
+		log_error("what was to happen after the action has failed", "action", request.name,
+			  "kind", error_kind_name(err.kind), "error", err.text);
 		return 1;
 	}
 	return 0;

@@ -25,7 +25,11 @@
 #include "platform/sysfs.h"
 #include "platform/text.h"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2
+};
 
 static int usage_error(const struct error *err)
 {
@@ -46,11 +50,13 @@ static int parse_run(int argc, char *const *argv, struct action_request *request
 	*request = (struct action_request){.timeout_s = 0};
 	if (at + 1 < argc && strcmp(argv[at], "--timeout") == 0) {
 		if (!text_parse_uint(argv[at + 1], 10, INT32_MAX, &request->timeout_s))
-			return error_set(err, ERROR_INPUT, "--timeout %s: must be a number of seconds", argv[at + 1]);
+			return error_set(err, ERROR_INPUT,
+					 "--timeout %s: must be a number of seconds", argv[at + 1]);
 		at += 2;
 	}
 	if (at >= argc || argv[at][0] == '-')
-		return error_set(err, ERROR_INPUT, "which action is to be run? (tink-worker --help)");
+		return error_set(err, ERROR_INPUT,
+				 "which action is to be run? (tink-worker --help)");
 	request->workflow_id = text_dup("by hand");
 	request->id = text_dup("by hand");
 	request->name = text_dup(argv[at]);
@@ -95,7 +101,8 @@ static int run_by_hand(const struct config *config, int argc, char *const *argv)
 	observer_terminal_end();
 	if (result.state != RUN_SUCCESS)
 		return fail(&result.error);
-	fprintf(stderr, "%s: %s (%s)\n", action->name, result.summary, clock_format_duration(result.duration_ms, duration, sizeof(duration)));
+	fprintf(stderr, "%s: %s (%s)\n", action->name, result.summary,
+		clock_format_duration(result.duration_ms, duration, sizeof(duration)));
 	if (machine_after(&result.after, &request, config, &err) < 0)
 		return fail(&err);
 	return EXIT_OK;
@@ -110,7 +117,8 @@ static int help(int argc, char *const *argv)
 	const struct action *action = action_by_name(argv[0]);
 	if (!action) {
 		char names[512];
-		fprintf(stderr, "tink-worker: no action is called %s (there are: %s)\n", argv[0], action_names(names, sizeof(names)));
+		fprintf(stderr, "tink-worker: no action is called %s (there are: %s)\n", argv[0],
+			action_names(names, sizeof(names)));
 		return EXIT_USAGE;
 	}
 	docs_action(action, stdout);
@@ -122,7 +130,9 @@ static int docs(int argc, char *const *argv)
 	static const struct {
 		const char *name;
 		void (*print)(FILE *out);
-	} tables[] = {{"actions", docs_actions_table}, {"parameters", docs_parameters_tables}, {"settings", docs_settings_table}};
+	} tables[] = {{"actions", docs_actions_table},
+		      {"parameters", docs_parameters_tables},
+		      {"settings", docs_settings_table}};
 	for (size_t i = 0; argc == 1 && i < sizeof(tables) / sizeof(tables[0]); i++) {
 		if (strcmp(argv[0], tables[i].name) == 0) {
 			tables[i].print(stdout);
@@ -142,8 +152,10 @@ static int console(void)
 static void log_settings_without_effect(const struct config *config)
 {
 	for (size_t id = 0; id < SETTING_COUNT; id++)
-		if ((config_settings[id].flags & SETTING_NO_EFFECT) && config->values[id].origin != ORIGIN_DEFAULT)
-			log_info("setting taken, without effect in this version", "setting", config_settings[id].name);
+		if ((config_settings[id].flags & SETTING_NO_EFFECT) &&
+		    config->values[id].origin != ORIGIN_DEFAULT)
+			log_info("setting taken, without effect in this version", "setting",
+				 config_settings[id].name);
 }
 
 static int work(const struct config *config)
@@ -183,10 +195,14 @@ static int setup_log(const struct config *config, bool by_hand, struct error *er
 	enum log_level level;
 	const char *format = config_text(config, SETTING_LOG_FORMAT);
 	if (!log_parse_level(config_text(config, SETTING_LOG_LEVEL), &level))
-		return error_set(err, ERROR_INPUT, "log-level=%s: must be debug, info, warning or error", config_text(config, SETTING_LOG_LEVEL));
+		return error_set(err, ERROR_INPUT,
+				 "log-level=%s: must be debug, info, warning or error",
+				 config_text(config, SETTING_LOG_LEVEL));
 	if (strcmp(format, "text") != 0 && strcmp(format, "json") != 0)
 		return error_set(err, ERROR_INPUT, "log-format=%s: must be text or json", format);
-	log_setup(level, strcmp(format, "json") == 0 ? LOG_FORMAT_JSON : by_hand ? LOG_FORMAT_PLAIN : LOG_FORMAT_TEXT);
+	log_setup(level, strcmp(format, "json") == 0 ? LOG_FORMAT_JSON
+			 : by_hand                   ? LOG_FORMAT_PLAIN
+						     : LOG_FORMAT_TEXT);
 	return 0;
 }
 
@@ -197,12 +213,14 @@ static int with_settings(int argc, char *const *argv, bool show)
 	int rest;
 	auto_buffer struct buffer line = {.cap = 1 << 20};
 	struct error ignored;
-	/* Before the flags are known --root cannot be: the command line is that of the running kernel, or of the root given by the environment. */
+	/* Before the flags are known --root cannot be: the command line is that of the running
+	 * kernel, or of the root given by the environment. */
 	const char *root = getenv("AGENT_ROOT");
 	auto_free char *path = text_format("%s/proc/cmdline", root ? root : "");
 	if (buffer_read_file(&line, path, &ignored) < 0)
 		buffer_free(&line);
-	if (config_load(&config, argc, argv, environ, line.data ? (const char *)line.data : "", &rest, &err) < 0)
+	if (config_load(&config, argc, argv, environ, line.data ? (const char *)line.data : "",
+			&rest, &err) < 0)
 		return usage_error(&err);
 	sysfs_set_root(config_text(&config, SETTING_ROOT));
 	const char *command = rest < argc ? argv[rest] : show ? "config" : "";
@@ -221,7 +239,8 @@ static int with_settings(int argc, char *const *argv, bool show)
 	} else if (strcmp(command, "later") == 0) {
 		result = machine_later_main(&config, argc - rest - 1, argv + rest + 1);
 	} else {
-		fprintf(stderr, "tink-worker: unknown command %s (tink-worker --help lists them)\n", command);
+		fprintf(stderr, "tink-worker: unknown command %s (tink-worker --help lists them)\n",
+			command);
 		result = EXIT_USAGE;
 	}
 	config_free(&config);
@@ -231,7 +250,8 @@ static int with_settings(int argc, char *const *argv, bool show)
 int main(int argc, char **argv)
 {
 	const char *first = argc > 1 ? argv[1] : "";
-	/* Names of files are bytes to us; this is for the libraries that ask. Built into musl, there in every glibc of today. */
+	/* Names of files are bytes to us; this is for the libraries that ask. Built into musl,
+	 * there in every glibc of today. */
 	setlocale(LC_CTYPE, "C.UTF-8");
 	if (strcmp(first, "child") == 0 && argc == 2)
 		return child_main();

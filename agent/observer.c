@@ -18,7 +18,8 @@ static void log_output(void *context, const char *line)
 
 struct run_observer observer_log(const struct action_request *request)
 {
-	return (struct run_observer){.on_output = log_output, .context = (void *)(uintptr_t)request};
+	return (struct run_observer){.on_output = log_output,
+				     .context = (void *)(uintptr_t)request};
 }
 
 static bool bar_shown;
@@ -39,7 +40,9 @@ static void print_output(void *context, const char *line)
 
 static void print_progress(void *context, const struct action_progress *progress)
 {
-	enum { WIDTH = 30 };
+	enum {
+		WIDTH = 30
+	};
 	(void)context;
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -56,7 +59,8 @@ static void print_progress(void *context, const struct action_progress *progress
 	if (percent >= 0)
 		fprintf(stderr, " [%s] %d%%", bar, percent);
 	if (progress->bytes_in || progress->bytes_out)
-		fprintf(stderr, " %s received, %s written", text_bytes(progress->bytes_in, in, sizeof(in)),
+		fprintf(stderr, " %s received, %s written",
+			text_bytes(progress->bytes_in, in, sizeof(in)),
 			text_bytes(progress->bytes_out, out, sizeof(out)));
 	fflush(stderr);
 	bar_shown = true;

@@ -7,7 +7,8 @@
 /* Every line of output becomes a log line with the action's name. request must outlive the run. */
 struct run_observer observer_log(const struct action_request *request);
 
-/* Output as it is on standard error; progress as one line that is drawn over when standard error is a terminal. */
+/* Output as it is on standard error; progress as one line that is drawn over when standard error is
+ * a terminal. */
 struct run_observer observer_terminal(void);
 
 /* Leaves a clean line behind. */

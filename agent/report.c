@@ -48,10 +48,12 @@ void report_result(struct report *report, const struct run_result *result)
 	if (result->state == RUN_SUCCESS)
 		snprintf(text, sizeof(text), "%s", result->summary);
 	else if (result->tail.used > 0)
-		snprintf(text, sizeof(text), "%s: %s\nlast output:\n%s", error_kind_name(result->error.kind), result->error.text,
+		snprintf(text, sizeof(text), "%s: %s\nlast output:\n%s",
+			 error_kind_name(result->error.kind), result->error.text,
 			 result->tail.text);
 	else
-		snprintf(text, sizeof(text), "%s: %s", error_kind_name(result->error.kind), result->error.text);
+		snprintf(text, sizeof(text), "%s: %s", error_kind_name(result->error.kind),
+			 result->error.text);
 	set_text(report, text);
 }
 

@@ -8,9 +8,16 @@
 
 #include "agent/run.h"
 
-enum { REPORT_TEXT_SIZE = 4097 }; /* 4 KiB and the NUL */
+enum {
+	REPORT_TEXT_SIZE = 4097
+}; /* 4 KiB and the NUL */
 
-enum report_state { REPORT_RUNNING, REPORT_SUCCESS, REPORT_FAILED, REPORT_TIMEOUT };
+enum report_state {
+	REPORT_RUNNING,
+	REPORT_SUCCESS,
+	REPORT_FAILED,
+	REPORT_TIMEOUT
+};
 
 struct report {
 	enum report_state state;
@@ -27,8 +34,9 @@ const char *report_state_name(enum report_state state);
 void report_start(struct report *report, const char *action_name);
 
 /*
- * The final report: with success what was done; else "<kind>: <reason>" and the last lines of output. A result of RUN_INTERRUPTED stays
- * RUNNING: FAILED would end the workflow, and the server hands the action out again.
+ * The final report: with success what was done; else "<kind>: <reason>" and the last lines of
+ * output. A result of RUN_INTERRUPTED stays RUNNING: FAILED would end the workflow, and the server
+ * hands the action out again.
  */
 void report_result(struct report *report, const struct run_result *result);
 

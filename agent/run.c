@@ -17,7 +17,9 @@
 #include "platform/secret.h"
 #include "platform/text.h"
 
-enum { LINE_SIZE = 2048 };
+enum {
+	LINE_SIZE = 2048
+};
 
 struct run {
 	const struct run_options *options;
@@ -65,11 +67,13 @@ static void end_line(struct run *run)
 		run->options->observer.on_output(run->options->observer.context, clean);
 }
 
-/* Falls into lines. One that is too long is cut, the rest of it dropped. A bare CR (a progress bar's) ends a line too. */
+/* Falls into lines. One that is too long is cut, the rest of it dropped. A bare CR (a progress
+ * bar's) ends a line too. */
 static void take_output(struct run *run, const char *data, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
-		if (data[i] == '\n' || (data[i] == '\r' && run->line_used > 0 && i + 1 < size && data[i + 1] != '\n')) {
+		if (data[i] == '\n' || (data[i] == '\r' && run->line_used > 0 && i + 1 < size &&
+					data[i + 1] != '\n')) {
 			end_line(run);
 		} else if (run->line_used < sizeof(run->line)) {
 			run->line[run->line_used++] = data[i];
@@ -110,7 +114,8 @@ static void take_record(struct run *run, struct record *record)
 	if (record->type == RECORD_PROGRESS) {
 		run->result->progress = record->as.progress;
 		if (run->options->observer.on_progress)
-			run->options->observer.on_progress(run->options->observer.context, &record->as.progress);
+			run->options->observer.on_progress(run->options->observer.context,
+							   &record->as.progress);
 		return;
 	}
 	run->have_result = true;
@@ -135,24 +140,28 @@ static void read_records(struct run *run)
 	}
 }
 
-/* A memory file with the request in it: no secret is seen in the child's command line or environment. */
-static int request_fd(const struct action *action, const struct action_request *request, const struct run_options *options,
-		      struct error *err)
+/* A memory file with the request in it: no secret is seen in the child's command line or
+ * environment. */
+static int request_fd(const struct action *action, const struct action_request *request,
+		      const struct run_options *options, struct error *err)
 {
-	const struct child_settings settings = {.action = action->name,
-						.tls_ca = config_text(options->config, SETTING_TLS_CA),
-						.log_level = config_text(options->config, SETTING_LOG_LEVEL),
-						.strict = options->strict};
+	const struct child_settings settings = {
+		.action = action->name,
+		.tls_ca = config_text(options->config, SETTING_TLS_CA),
+		.log_level = config_text(options->config, SETTING_LOG_LEVEL),
+		.strict = options->strict};
 	auto_buffer struct buffer packed = {.cap = 64 << 20};
 	if (child_pack(request, &settings, &packed, err) < 0)
 		return -1;
 	auto_close int fd = memfd_create("request", MFD_CLOEXEC);
-	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size || lseek(fd, 0, SEEK_SET) < 0)
+	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size ||
+	    lseek(fd, 0, SEEK_SET) < 0)
 		return error_sys(err, "memory for the request");
 	return take_fd(&fd);
 }
 
-static int start(struct run *run, const struct action *action, const struct action_request *request, struct error *err)
+static int start(struct run *run, const struct action *action, const struct action_request *request,
+		 struct error *err)
 {
 	static const char *const argv[] = {"/proc/self/exe", "child", NULL};
 	int output[2], records[2];
@@ -169,18 +178,20 @@ static int start(struct run *run, const struct action *action, const struct acti
 	auto_close int record_write = records[1];
 	fcntl(run->output_fd, F_SETFL, O_NONBLOCK);
 	fcntl(run->record_fd, F_SETFL, O_NONBLOCK);
-	const struct process_options options = {.argv = argv,
-						.stdin_fd = -1,
-						.stdout_fd = output_write,
-						.stderr_fd = output_write,
-						.inherit = (const int[]){request_end, record_write, -1},
-						.new_mount_namespace = true,
-						.group = &run->group,
-						.die_with_parent = true};
+	const struct process_options options = {
+		.argv = argv,
+		.stdin_fd = -1,
+		.stdout_fd = output_write,
+		.stderr_fd = output_write,
+		.inherit = (const int[]){request_end, record_write, -1},
+		.new_mount_namespace = true,
+		.group = &run->group,
+		.die_with_parent = true};
 	return process_start(&options, &run->pid, err);
 }
 
-static void ended_early(struct run *run, enum run_state state, enum error_kind kind, const char *what)
+static void ended_early(struct run *run, enum run_state state, enum error_kind kind,
+			const char *what)
 {
 	struct run_result *result = run->result;
 	char in[32], out[32];
@@ -189,11 +200,13 @@ static void ended_early(struct run *run, enum run_state state, enum error_kind k
 	if (result->progress.phase[0])
 		error_append(&result->error, ", while %s", result->progress.phase);
 	if (result->progress.bytes_out || result->progress.bytes_in)
-		error_append(&result->error, " (%s received, %s written)", text_bytes(result->progress.bytes_in, in, sizeof(in)),
+		error_append(&result->error, " (%s received, %s written)",
+			     text_bytes(result->progress.bytes_in, in, sizeof(in)),
 			     text_bytes(result->progress.bytes_out, out, sizeof(out)));
 }
 
-/* Output and records until the child has ended, the time is over, or somebody wants it to stop. Returns false when it was ended early. */
+/* Output and records until the child has ended, the time is over, or somebody wants it to stop.
+ * Returns false when it was ended early. */
 static bool watch(struct run *run, int64_t deadline_ms, uint64_t timeout_s)
 {
 	for (;;) {
@@ -209,23 +222,30 @@ static bool watch(struct run *run, int64_t deadline_ms, uint64_t timeout_s)
 			else if (run->have_result && !end.signalled)
 				ended = 1;
 			else if (process_check(&end, &result->error) < 0)
-				error_wrap(&result->error, "the action's process ended without a result");
+				error_wrap(&result->error,
+					   "the action's process ended without a result");
 			else
-				error_set(&result->error, ERROR_BUG, "the action's process ended without a result");
-			result->state = ended > 0 && result->error.kind == ERROR_NONE ? RUN_SUCCESS : RUN_FAILED;
+				error_set(&result->error, ERROR_BUG,
+					  "the action's process ended without a result");
+			result->state = ended > 0 && result->error.kind == ERROR_NONE ? RUN_SUCCESS
+										      : RUN_FAILED;
 			return true;
 		}
 		int64_t left = deadline_ms - clock_monotonic_ms();
 		if (left <= 0) {
 			char what[96];
-			snprintf(what, sizeof(what), "not done within the %" PRIu64 " s of its timeout", timeout_s);
+			snprintf(what, sizeof(what),
+				 "not done within the %" PRIu64 " s of its timeout", timeout_s);
 			ended_early(run, RUN_TIMEOUT, ERROR_TIMEOUT, what);
 			return false;
 		}
-		/* Descriptors below 0 are passed over. The child's end closes them; the short timeout is for one that closed them before. */
-		struct pollfd fds[] = {{.fd = run->output_fd, .events = POLLIN},
-				       {.fd = run->record_fd, .events = POLLIN},
-				       {.fd = run->options->stop_fd > 0 ? run->options->stop_fd : -1, .events = POLLIN}};
+		/* Descriptors below 0 are passed over. The child's end closes them; the short
+		 * timeout is for one that closed them before. */
+		struct pollfd fds[] = {
+			{.fd = run->output_fd, .events = POLLIN},
+			{.fd = run->record_fd, .events = POLLIN},
+			{.fd = run->options->stop_fd > 0 ? run->options->stop_fd : -1,
+			 .events = POLLIN}};
 		bool open = run->output_fd >= 0 && run->record_fd >= 0;
 		int64_t longest = open ? 1000 : 20;
 		poll(fds, 3, (int)(left < longest ? left : longest));
@@ -240,14 +260,17 @@ static bool watch(struct run *run, int64_t deadline_ms, uint64_t timeout_s)
 	}
 }
 
-void run_action(const struct action *action, const struct action_request *request, const struct run_options *options,
-		struct run_result *ret_result)
+void run_action(const struct action *action, const struct action_request *request,
+		const struct run_options *options, struct run_result *ret_result)
 {
 	*ret_result = (struct run_result){.state = RUN_FAILED, .start = clock_wall()};
-	struct run run = {.options = options, .result = ret_result, .output_fd = -1, .record_fd = -1};
+	struct run run = {
+		.options = options, .result = ret_result, .output_fd = -1, .record_fd = -1};
 	int64_t started_ms = clock_monotonic_ms();
 	uint64_t timeout_s = request->timeout_s ? request->timeout_s : action->default_timeout_s;
-	int64_t deadline_ms = timeout_s && timeout_s < INT64_MAX / 2000 ? started_ms + (int64_t)timeout_s * 1000 : INT64_MAX;
+	int64_t deadline_ms = timeout_s && timeout_s < INT64_MAX / 2000
+				      ? started_ms + (int64_t)timeout_s * 1000
+				      : INT64_MAX;
 	if (start(&run, action, request, &ret_result->error) == 0)
 		watch(&run, deadline_ms, timeout_s);
 	/* Whatever the action has left running ends here; its mounts go with its last process. */

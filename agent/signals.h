@@ -8,13 +8,15 @@
 
 #include "platform/error.h"
 
-/* Blocks SIGTERM and SIGINT and opens a descriptor that becomes readable when one comes. Also ignores SIGPIPE. */
+/* Blocks SIGTERM and SIGINT and opens a descriptor that becomes readable when one comes. Also
+ * ignores SIGPIPE. */
 int signals_open(struct error *err);
 
 /* The descriptor: to be polled, not read. 0 before signals_open(). */
 int signals_fd(void);
 
-/* Takes what has come: true from the first such signal on. Afterwards the descriptor is quiet, so that a last report can be sent. */
+/* Takes what has come: true from the first such signal on. Afterwards the descriptor is quiet, so
+ * that a last report can be sent. */
 bool signals_stop_requested(void);
 
 #endif

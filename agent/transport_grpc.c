@@ -1,5 +1,6 @@
 /*
- * The Tink server of the current generation: proto.WorkflowService with GetAction and ReportActionStatus.
+ * The Tink server of the current generation: proto.WorkflowService with GetAction and
+ * ReportActionStatus.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,13 +16,16 @@
 #include "workflow.pb-c.h"
 
 /* The server tries for up to a minute before it answers with any refusal, of a report too. */
-enum { CALL_TIMEOUT_MS = 95000 };
+enum {
+	CALL_TIMEOUT_MS = 95000
+};
 
 struct grpc_transport {
 	struct transport transport;
 	struct grpc_channel *channel;
 	char *agent_id;
-	/* The server's own retries hide a deleted workflow behind INTERNAL; two in a row are believed. */
+	/* The server's own retries hide a deleted workflow behind INTERNAL; two in a row are
+	 * believed. */
 	unsigned gone_in_a_row;
 };
 
@@ -42,10 +46,12 @@ static char *copy_text(const char *text)
 	return text_dup(text ? text : "");
 }
 
-static void take_response(const Proto__ActionResponse *response, struct action_request *request, struct transport_task *task)
+static void take_response(const Proto__ActionResponse *response, struct action_request *request,
+			  struct transport_task *task)
 {
 	const Proto__Namespaces *namespaces = response->namespaces;
-	const char *pid = namespaces && namespaces->pid && namespaces->pid[0] ? namespaces->pid : response->pid;
+	const char *pid = namespaces && namespaces->pid && namespaces->pid[0] ? namespaces->pid
+									      : response->pid;
 	*request = (struct action_request){
 		.workflow_id = copy_text(response->workflow_id),
 		.id = copy_text(response->action_id),
@@ -53,7 +59,9 @@ static void take_response(const Proto__ActionResponse *response, struct action_r
 		.image = copy_text(response->image),
 		.pid = copy_text(pid),
 		.network = copy_text(namespaces ? namespaces->network : NULL),
-		.timeout_s = response->has_timeout && response->timeout > 0 ? (uint64_t)response->timeout : 0,
+		.timeout_s = response->has_timeout && response->timeout > 0
+				     ? (uint64_t)response->timeout
+				     : 0,
 	};
 	copy_list(&request->command, response->command, response->n_command);
 	copy_list(&request->environment, response->environment, response->n_environment);
@@ -62,8 +70,8 @@ static void take_response(const Proto__ActionResponse *response, struct action_r
 	task->agent_id = copy_text(response->agent_id);
 }
 
-static enum transport_answer get(struct transport *transport, struct action_request *ret_request, struct transport_task *ret_task,
-				 struct error *err)
+static enum transport_answer get(struct transport *transport, struct action_request *ret_request,
+				 struct transport_task *ret_task, struct error *err)
 {
 	struct grpc_transport *self = (struct grpc_transport *)transport;
 	Proto__ActionRequest message = PROTO__ACTION_REQUEST__INIT;
@@ -72,8 +80,8 @@ static enum transport_answer get(struct transport *transport, struct action_requ
 	message.agent_id = self->agent_id;
 	if (protobuf_pack(&message.base, &bytes, err) < 0)
 		return TRANSPORT_RETRY;
-	enum grpc_status status = grpc_call(self->channel, "/proto.WorkflowService/GetAction", bytes.data, bytes.size, CALL_TIMEOUT_MS,
-					    &answer, err);
+	enum grpc_status status = grpc_call(self->channel, "/proto.WorkflowService/GetAction",
+					    bytes.data, bytes.size, CALL_TIMEOUT_MS, &answer, err);
 	if (status == GRPC_NOT_FOUND || status == GRPC_FAILED_PRECONDITION)
 		return TRANSPORT_NOTHING;
 	if (status != GRPC_OK) {
@@ -81,13 +89,15 @@ static enum transport_answer get(struct transport *transport, struct action_requ
 		return failed(status);
 	}
 	ProtobufCMessage *unpacked;
-	if (protobuf_unpack(&proto__action_response__descriptor, answer.data, answer.size, &unpacked, err) < 0) {
+	if (protobuf_unpack(&proto__action_response__descriptor, answer.data, answer.size,
+			    &unpacked, err) < 0) {
 		error_wrap(err, "GetAction");
 		return TRANSPORT_RETRY;
 	}
 	const Proto__ActionResponse *response = (const Proto__ActionResponse *)unpacked;
 	enum transport_answer result = TRANSPORT_OK;
-	if (!response->action_id || !response->action_id[0] || !response->workflow_id || !response->workflow_id[0]) {
+	if (!response->action_id || !response->action_id[0] || !response->workflow_id ||
+	    !response->workflow_id[0]) {
 		error_set(err, ERROR_PROTOCOL, "GetAction: the answer names no action");
 		result = TRANSPORT_RETRY;
 	} else {
@@ -104,8 +114,10 @@ static void set_time(Proto__Timestamp *timestamp, struct timespec when)
 	timestamp->nanos = (int32_t)when.tv_nsec;
 }
 
-static enum grpc_status send_report(struct grpc_transport *self, const struct action_request *request, const struct transport_task *task,
-				    const struct report *report, char *text, struct error *err)
+static enum grpc_status send_report(struct grpc_transport *self,
+				    const struct action_request *request,
+				    const struct transport_task *task, const struct report *report,
+				    char *text, struct error *err)
 {
 	static const Proto__ActionStatusRequest__State states[] = {
 		[REPORT_RUNNING] = PROTO__ACTION_STATUS_REQUEST__STATE__RUNNING,
@@ -132,17 +144,20 @@ static enum grpc_status send_report(struct grpc_transport *self, const struct ac
 	set_time(&stop, report->state == REPORT_RUNNING ? report->start : report->stop);
 	message.execution_stop = &stop;
 	if (report->state != REPORT_RUNNING)
-		message.execution_duration = clock_format_duration(report->duration_ms, duration, sizeof(duration));
+		message.execution_duration =
+			clock_format_duration(report->duration_ms, duration, sizeof(duration));
 	words.message = text;
 	message.message = &words;
 	if (protobuf_pack(&message.base, &bytes, err) < 0)
 		return GRPC_INTERNAL;
-	return grpc_call(self->channel, "/proto.WorkflowService/ReportActionStatus", bytes.data, bytes.size, CALL_TIMEOUT_MS, &answer,
-			 err);
+	return grpc_call(self->channel, "/proto.WorkflowService/ReportActionStatus", bytes.data,
+			 bytes.size, CALL_TIMEOUT_MS, &answer, err);
 }
 
-static enum transport_answer report_status(struct transport *transport, const struct action_request *request,
-					   const struct transport_task *task, const struct report *report, struct error *err)
+static enum transport_answer report_status(struct transport *transport,
+					   const struct action_request *request,
+					   const struct transport_task *task,
+					   const struct report *report, struct error *err)
 {
 	struct grpc_transport *self = (struct grpc_transport *)transport;
 	char text[REPORT_TEXT_SIZE];
@@ -158,7 +173,8 @@ static enum transport_answer report_status(struct transport *transport, const st
 	if (status == GRPC_OK)
 		return TRANSPORT_OK;
 	error_wrap(err, "ReportActionStatus");
-	if (status == GRPC_NOT_FOUND || status == GRPC_INVALID_ARGUMENT || status == GRPC_FAILED_PRECONDITION || self->gone_in_a_row >= 2) {
+	if (status == GRPC_NOT_FOUND || status == GRPC_INVALID_ARGUMENT ||
+	    status == GRPC_FAILED_PRECONDITION || self->gone_in_a_row >= 2) {
 		self->gone_in_a_row = 0;
 		return TRANSPORT_GONE;
 	}
@@ -173,28 +189,39 @@ static void close_grpc(struct transport *transport)
 	free(self);
 }
 
-int transport_open(const struct config *config, int cancel_fd, struct transport **ret_transport, struct error *err)
+int transport_open(const struct config *config, int cancel_fd, struct transport **ret_transport,
+		   struct error *err)
 {
-	static const struct transport_operations operations = {.get = get, .report = report_status, .close = close_grpc};
+	static const struct transport_operations operations = {
+		.get = get, .report = report_status, .close = close_grpc};
 	const char *kind = config_text(config, SETTING_TRANSPORT);
 	if (strcmp(kind, "grpc") != 0)
-		return error_set(err, ERROR_UNSUPPORTED, "transport=%s: this version speaks grpc only", kind);
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "transport=%s: this version speaks grpc only", kind);
 	const char *server = config_text(config, SETTING_GRPC_SERVER);
 	if (!server[0])
-		return error_set(err, ERROR_INPUT, "no Tink server is known: give --grpc-server HOST:PORT, AGENT_GRPC_SERVER or grpc_authority= on the kernel command line");
+		return error_set(err, ERROR_INPUT,
+				 "no Tink server is known: give --grpc-server HOST:PORT, "
+				 "AGENT_GRPC_SERVER or grpc_authority= on the kernel command line");
 	const char *id = config_text(config, SETTING_ID);
 	if (!id[0])
 		id = config_text(config, SETTING_HW_ADDR);
 	if (!id[0])
-		return error_set(err, ERROR_INPUT, "no agent id is known: give --id MAC, AGENT_ID or worker_id= on the kernel command line");
+		return error_set(err, ERROR_INPUT,
+				 "no agent id is known: give --id MAC, AGENT_ID or worker_id= on "
+				 "the kernel command line");
 	bool insecure = config_bool(config, SETTING_GRPC_INSECURE_TLS);
 	if (config_bool(config, SETTING_GRPC_TLS) && insecure)
-		log_warning("the Tink server's certificate is not checked", "setting", "grpc-insecure-tls");
+		log_warning("the Tink server's certificate is not checked", "setting",
+			    "grpc-insecure-tls");
 	const char *ca = config_text(config, SETTING_TLS_CA);
 	const struct grpc_options options = {
 		.authority = server,
 		.tls = config_bool(config, SETTING_GRPC_TLS),
-		.http = {.ca_file = ca[0] ? ca : NULL, .insecure = insecure, .connect_timeout_ms = 10000, .cancel_fd = cancel_fd},
+		.http = {.ca_file = ca[0] ? ca : NULL,
+			 .insecure = insecure,
+			 .connect_timeout_ms = 10000,
+			 .cancel_fd = cancel_fd},
 	};
 	struct grpc_transport *self = calloc(1, sizeof(*self));
 	if (!self)

@@ -5,7 +5,8 @@
 
 static int value_of(char c)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char alphabet[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *at = c ? strchr(alphabet, c) : NULL;
 	return at ? (int)(at - alphabet) : -1;
 }
@@ -22,11 +23,13 @@ int base64_decode(const char *text, struct buffer *out, struct error *err)
 			continue;
 		}
 		if (value < 0 || padding > 0)
-			return error_set(err, ERROR_INPUT, "no base64 at character %zu", (size_t)(p - text) + 1);
+			return error_set(err, ERROR_INPUT, "no base64 at character %zu",
+					 (size_t)(p - text) + 1);
 		bits = bits << 6 | (unsigned)value;
 		count++;
 		if (count % 4 == 0) {
-			const uint8_t bytes[] = {(uint8_t)(bits >> 16), (uint8_t)(bits >> 8), (uint8_t)bits};
+			const uint8_t bytes[] = {(uint8_t)(bits >> 16), (uint8_t)(bits >> 8),
+						 (uint8_t)bits};
 			if (buffer_add(out, bytes, sizeof(bytes), err) < 0)
 				return -1;
 			bits = 0;

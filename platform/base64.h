@@ -1,4 +1,5 @@
-/* Base64 (RFC 4648, section 4) as people paste it: line ends and blanks are ignored, padding is checked. */
+/* Base64 (RFC 4648, section 4) as people paste it: line ends and blanks are ignored, padding is
+ * checked. */
 #ifndef PLATFORM_BASE64_H
 #define PLATFORM_BASE64_H
 

@@ -1,5 +1,6 @@
 /*
- * A growing run of bytes with a cap: what is fed from outside can never take more memory than its owner allowed.
+ * A growing run of bytes with a cap: what is fed from outside can never take more memory than its
+ * owner allowed.
  */
 #ifndef PLATFORM_BUFFER_H
 #define PLATFORM_BUFFER_H
@@ -16,12 +17,15 @@ struct buffer {
 	size_t cap; /* bytes at most; 0 means BUFFER_DEFAULT_CAP */
 };
 
-enum { BUFFER_DEFAULT_CAP = 16 << 20 };
+enum {
+	BUFFER_DEFAULT_CAP = 16 << 20
+};
 
 /* Adds bytes. ERROR_INPUT when they do not fit below the cap, ERROR_MEMORY when there is none. */
 int buffer_add(struct buffer *buffer, const void *data, size_t size, struct error *err);
 
-/* Makes room for size more bytes without adding them: buffer->data + buffer->size may then be written. Errors as buffer_add(). */
+/* Makes room for size more bytes without adding them: buffer->data + buffer->size may then be
+ * written. Errors as buffer_add(). */
 int buffer_reserve(struct buffer *buffer, size_t size, struct error *err);
 
 /* Removes the first size bytes (at most all). */
@@ -32,7 +36,8 @@ void buffer_free(struct buffer *buffer);
 
 #define auto_buffer __attribute__((cleanup(buffer_free)))
 
-/* Reads a file up to cap bytes; the text is NUL-terminated behind buffer->size. ERROR_INPUT when it is larger. */
+/* Reads a file up to cap bytes; the text is NUL-terminated behind buffer->size. ERROR_INPUT when it
+ * is larger. */
 int buffer_read_file(struct buffer *buffer, const char *path, struct error *err);
 
 /* The same from a descriptor, to its end. name is for the error. */

@@ -1,6 +1,7 @@
 /*
- * Cleanup by the scope: auto_close, auto_free, auto_fclose, and the macro that makes such a word for a type with a free function.
- * They are for the way out on failure; what was written ends with an explicit, checked finish.
+ * Cleanup by the scope: auto_close, auto_free, auto_fclose, and the macro that makes such a word
+ * for a type with a free function. They are for the way out on failure; what was written ends with
+ * an explicit, checked finish.
  */
 #ifndef PLATFORM_CLEANUP_H
 #define PLATFORM_CLEANUP_H
@@ -35,23 +36,24 @@ static inline int take_fd(int *fd)
 }
 
 /* Gives a pointer away, of whatever type: returns it and leaves NULL behind. */
-#define take_pointer(pointer)                     \
-	__extension__({                           \
-		__typeof__(pointer) taken = (pointer); \
-		(pointer) = NULL;                 \
-		taken;                            \
+#define take_pointer(pointer)                                                                      \
+	__extension__({                                                                            \
+		__typeof__(pointer) taken = (pointer);                                             \
+		(pointer) = NULL;                                                                  \
+		taken;                                                                             \
 	})
 
 #define auto_close  __attribute__((cleanup(cleanup_close)))
 #define auto_free   __attribute__((cleanup(cleanup_free)))
 #define auto_fclose __attribute__((cleanup(cleanup_fclose)))
 
-/* AUTO_DEFINE(stream, struct stream *, stream_close) makes cleanup_stream(); the header adds `#define auto_stream …`. */
-#define AUTO_DEFINE(name, type, free_function)             \
-	static inline void cleanup_##name(type *variable) \
-	{                                                  \
-		if (*variable)                             \
-			free_function(*variable);          \
+/* AUTO_DEFINE(stream, struct stream *, stream_close) makes cleanup_stream(); the header adds
+ * `#define auto_stream …`. */
+#define AUTO_DEFINE(name, type, free_function)                                                     \
+	static inline void cleanup_##name(type *variable)                                          \
+	{                                                                                          \
+		if (*variable)                                                                     \
+			free_function(*variable);                                                  \
 	}
 
 #endif

@@ -67,7 +67,8 @@ int64_t clock_backoff_ms(unsigned attempt, int64_t base_ms, int64_t max_ms)
 		pause = max_ms;
 	uint32_t random = 0;
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
-		random = (uint32_t)clock_wall().tv_nsec; /* early boot, no entropy yet: good enough for jitter */
+		random = (uint32_t)clock_wall()
+				 .tv_nsec; /* early boot, no entropy yet: good enough for jitter */
 	int64_t half = pause / 2;
 	return pause - (half > 0 ? (int64_t)(random % (uint64_t)(half + 1)) : 0);
 }

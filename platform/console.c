@@ -1,6 +1,6 @@
 /*
- * One queue of bytes for each console, written without ever blocking: a serial line takes a second for 11 kB, and one that nobody
- * has connected may take nothing at all. See console.h.
+ * One queue of bytes for each console, written without ever blocking: a serial line takes a second
+ * for 11 kB, and one that nobody has connected may take nothing at all. See console.h.
  */
 #include "platform/console.h"
 
@@ -19,7 +19,12 @@
 #include "platform/clock.h"
 #include "platform/sysfs.h"
 
-enum { CONSOLES_MOST = 16, QUEUE_SIZE = 32768, LOOK_EVERY_MS = 5000, DRAIN_MS = 2000 };
+enum {
+	CONSOLES_MOST = 16,
+	QUEUE_SIZE = 32768,
+	LOOK_EVERY_MS = 5000,
+	DRAIN_MS = 2000
+};
 
 struct console {
 	char name[32];
@@ -35,10 +40,12 @@ static size_t console_count;
 static bool is_console(const char *name)
 {
 	uint64_t type;
-	if (strcmp(name, "tty1") == 0 || strcmp(name, "hvc0") == 0 || strncmp(name, "ttyAMA", 6) == 0)
+	if (strcmp(name, "tty1") == 0 || strcmp(name, "hvc0") == 0 ||
+	    strncmp(name, "ttyAMA", 6) == 0)
 		return true;
 	/* Type 0 (PORT_UNKNOWN) is a place for a port that is not there. */
-	return strncmp(name, "ttyS", 4) == 0 && sysfs_read_uint(&type, "/sys/class/tty/%s/type", name) && type != 0;
+	return strncmp(name, "ttyS", 4) == 0 &&
+	       sysfs_read_uint(&type, "/sys/class/tty/%s/type", name) && type != 0;
 }
 
 static void set_serial(int fd)
@@ -81,7 +88,8 @@ static void look_for_consoles(void)
 	char path[300];
 	snprintf(path, sizeof(path), "%s/sys/class/tty", sysfs_root());
 	DIR *dir = opendir(path);
-	for (struct dirent *entry; dir && console_count < CONSOLES_MOST && (entry = readdir(dir)) != NULL;)
+	for (struct dirent *entry;
+	     dir && console_count < CONSOLES_MOST && (entry = readdir(dir)) != NULL;)
 		if (is_console(entry->d_name) && !is_open(entry->d_name))
 			open_console(entry->d_name);
 	if (dir)
@@ -102,7 +110,9 @@ static void add(struct console *console, const char *data, size_t size)
 {
 	char note[80];
 	if (console->dropped > 0 && console->used + size + sizeof(note) <= QUEUE_SIZE) {
-		int length = snprintf(note, sizeof(note), "(%" PRIu64 " bytes were not shown: this console is slow)\n", console->dropped);
+		int length = snprintf(note, sizeof(note),
+				      "(%" PRIu64 " bytes were not shown: this console is slow)\n",
+				      console->dropped);
 		console->dropped = 0;
 		queue_bytes(console, note, (size_t)length);
 	}
@@ -120,13 +130,15 @@ static void write_some(struct console *console)
 	console->used -= (size_t)written;
 }
 
-/* Waits for input (unless fd < 0) and for consoles that can take more; returns whether there is input. */
+/* Waits for input (unless fd < 0) and for consoles that can take more; returns whether there is
+ * input. */
 static bool wait_and_write(int fd, int timeout_ms)
 {
 	struct pollfd fds[CONSOLES_MOST + 1];
 	fds[0] = (struct pollfd){.fd = fd, .events = POLLIN};
 	for (size_t i = 0; i < console_count; i++)
-		fds[i + 1] = (struct pollfd){.fd = consoles[i].used ? consoles[i].fd : -1, .events = POLLOUT};
+		fds[i + 1] = (struct pollfd){.fd = consoles[i].used ? consoles[i].fd : -1,
+					     .events = POLLOUT};
 	if (poll(fds, (nfds_t)(console_count + 1), timeout_ms) <= 0)
 		return false;
 	for (size_t i = 0; i < console_count; i++)
@@ -165,7 +177,8 @@ int console_copy(int fd, struct error *err)
 		for (size_t i = 0; i < console_count; i++)
 			add(&consoles[i], data, (size_t)got);
 	}
-	for (int64_t end = clock_monotonic_ms() + DRAIN_MS; anything_left() && clock_monotonic_ms() < end;)
+	for (int64_t end = clock_monotonic_ms() + DRAIN_MS;
+	     anything_left() && clock_monotonic_ms() < end;)
 		wait_and_write(-1, 100);
 	return 0;
 }

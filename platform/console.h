@@ -1,6 +1,6 @@
 /*
- * Every console that exists: /dev/console alone is not enough, as a machine's serial port is often another one than the kernel
- * command line names.
+ * Every console that exists: /dev/console alone is not enough, as a machine's serial port is often
+ * another one than the kernel command line names.
  */
 #ifndef PLATFORM_CONSOLE_H
 #define PLATFORM_CONSOLE_H
@@ -10,11 +10,11 @@
 #include "platform/error.h"
 
 /*
- * Copies lines from fd to every console until fd ends: tty1, each ttyS* whose /sys/class/tty/<name>/type is not 0, ttyAMA*, hvc0.
- * Serial ports are set to 115200 8N1. A console that does not take its bytes holds nobody up: what it misses is dropped, and it is
- * told how much. Consoles that appear later join in.
+ * Copies lines from fd to every console until fd ends: tty1, each ttyS* whose
+ * /sys/class/tty/<name>/type is not 0, ttyAMA*, hvc0. Serial ports are set to 115200 8N1. A console
+ * that does not take its bytes holds nobody up: what it misses is dropped, and it is told how much.
+ * Consoles that appear later join in.
  */
 int console_copy(int fd, struct error *err);
-
 
 #endif

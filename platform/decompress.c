@@ -1,6 +1,7 @@
 /*
- * One driver for all formats: it feeds a codec from the stage below, goes on with the next frame (member, stream) where one ends and
- * another begins, and insists on a proper end. A codec is one const descriptor in the table at the bottom.
+ * One driver for all formats: it feeds a codec from the stage below, goes on with the next frame
+ * (member, stream) where one ends and another begins, and insists on a proper end. A codec is one
+ * const descriptor in the table at the bottom.
  */
 #include "platform/decompress.h"
 
@@ -13,11 +14,17 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { INPUT_SIZE = 256 << 10 };
+enum {
+	INPUT_SIZE = 256 << 10
+};
 
 struct decoder;
 
-enum step { STEP_MORE, STEP_FRAME_END, STEP_FAILED };
+enum step {
+	STEP_MORE,
+	STEP_FRAME_END,
+	STEP_FAILED
+};
 
 struct codec {
 	const char *name;
@@ -43,7 +50,7 @@ struct decoder {
 		bz_stream bzip2;
 	} state;
 	bool opened;
-	bool in_frame;	  /* within a frame: the input must not end here */
+	bool in_frame;    /* within a frame: the input must not end here */
 	bool below_ended; /* the stage below has ended, verified */
 	unsigned frames;
 	size_t in_at, in_size;
@@ -52,8 +59,9 @@ struct decoder {
 
 static int codec_failed(struct decoder *self, const char *what, struct error *err)
 {
-	return error_set(err, ERROR_CORRUPT, "%s data is corrupt after %" PRIu64 " decoded bytes: %s", self->codec->name,
-			 self->stream.read_bytes, what);
+	return error_set(err, ERROR_CORRUPT,
+			 "%s data is corrupt after %" PRIu64 " decoded bytes: %s",
+			 self->codec->name, self->stream.read_bytes, what);
 }
 
 /* gzip by zlib. */
@@ -65,7 +73,8 @@ static int gzip_open(struct decoder *self, struct error *err)
 	return 0;
 }
 
-static enum step gzip_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used, struct error *err)
+static enum step gzip_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
+			   struct error *err)
 {
 	z_stream *z = &self->state.zlib;
 	z->next_in = self->in + self->in_at;
@@ -86,7 +95,9 @@ static enum step gzip_step(struct decoder *self, uint8_t *out, size_t out_size, 
 
 static int gzip_reset(struct decoder *self, struct error *err)
 {
-	return inflateReset(&self->state.zlib) == Z_OK ? 0 : error_set(err, ERROR_BUG, "zlib: inflateReset failed");
+	return inflateReset(&self->state.zlib) == Z_OK
+		       ? 0
+		       : error_set(err, ERROR_BUG, "zlib: inflateReset failed");
 }
 
 static void gzip_close(struct decoder *self)
@@ -101,12 +112,14 @@ static int zstd_open(struct decoder *self, struct error *err)
 	self->state.zstd = ZSTD_createDStream();
 	if (!self->state.zstd)
 		return error_set(err, ERROR_MEMORY, "no memory for the zstd decoder");
-	/* Windows up to what `zstd --long=27` makes: 128 MiB; more is refused by the library with a clear word. */
+	/* Windows up to what `zstd --long=27` makes: 128 MiB; more is refused by the library with a
+	 * clear word. */
 	ZSTD_DCtx_setParameter(self->state.zstd, ZSTD_d_windowLogMax, 27);
 	return 0;
 }
 
-static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used, struct error *err)
+static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
+			   struct error *err)
 {
 	ZSTD_inBuffer input = {self->in, self->in_size, self->in_at};
 	ZSTD_outBuffer output = {out, out_size, 0};
@@ -117,7 +130,8 @@ static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, 
 		ZSTD_ErrorCode code = ZSTD_getErrorCode(result);
 		if (code == ZSTD_error_frameParameter_windowTooLarge)
 			error_set(err, ERROR_UNSUPPORTED,
-				  "this zstd frame needs a window of more than 128 MiB: compress it with --long=27 or less");
+				  "this zstd frame needs a window of more than 128 MiB: compress "
+				  "it with --long=27 or less");
 		else if (code == ZSTD_error_memory_allocation)
 			error_set(err, ERROR_MEMORY, "no memory for the zstd decoder");
 		else
@@ -130,7 +144,9 @@ static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, 
 static int zstd_reset(struct decoder *self, struct error *err)
 {
 	size_t result = ZSTD_DCtx_reset(self->state.zstd, ZSTD_reset_session_only);
-	return ZSTD_isError(result) ? error_set(err, ERROR_BUG, "zstd: %s", ZSTD_getErrorName(result)) : 0;
+	return ZSTD_isError(result)
+		       ? error_set(err, ERROR_BUG, "zstd: %s", ZSTD_getErrorName(result))
+		       : 0;
 }
 
 static void zstd_close(struct decoder *self)
@@ -138,11 +154,13 @@ static void zstd_close(struct decoder *self)
 	ZSTD_freeDStream(self->state.zstd);
 }
 
-/* xz by liblzma; one stream at a time, so that what stands between streams is judged here as for the others. */
+/* xz by liblzma; one stream at a time, so that what stands between streams is judged here as for
+ * the others. */
 
 static int xz_start(struct decoder *self, struct error *err)
 {
-	lzma_ret result = lzma_stream_decoder(&self->state.lzma, DECOMPRESS_XZ_MEMORY_BYTES, LZMA_TELL_UNSUPPORTED_CHECK);
+	lzma_ret result = lzma_stream_decoder(&self->state.lzma, DECOMPRESS_XZ_MEMORY_BYTES,
+					      LZMA_TELL_UNSUPPORTED_CHECK);
 	return result == LZMA_OK ? 0 : error_set(err, ERROR_MEMORY, "no memory for the xz decoder");
 }
 
@@ -152,7 +170,8 @@ static int xz_open(struct decoder *self, struct error *err)
 	return xz_start(self, err);
 }
 
-static enum step xz_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used, struct error *err)
+static enum step xz_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
+			 struct error *err)
 {
 	lzma_stream *lzma = &self->state.lzma;
 	lzma->next_in = self->in + self->in_at;
@@ -179,7 +198,8 @@ static enum step xz_step(struct decoder *self, uint8_t *out, size_t out_size, si
 		return STEP_FAILED;
 	case LZMA_OPTIONS_ERROR:
 	case LZMA_UNSUPPORTED_CHECK:
-		error_set(err, ERROR_UNSUPPORTED, "this xz stream uses a filter or check that liblzma does not know");
+		error_set(err, ERROR_UNSUPPORTED,
+			  "this xz stream uses a filter or check that liblzma does not know");
 		return STEP_FAILED;
 	default:
 		codec_failed(self, "invalid xz stream", err);
@@ -201,7 +221,8 @@ static int bzip2_open(struct decoder *self, struct error *err)
 	return 0;
 }
 
-static enum step bzip2_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used, struct error *err)
+static enum step bzip2_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
+			    struct error *err)
 {
 	bz_stream *bz = &self->state.bzip2;
 	bz->next_in = (char *)(self->in + self->in_at);
@@ -236,10 +257,14 @@ static int bzip2_reset(struct decoder *self, struct error *err)
 }
 
 static const struct codec codecs[COMPRESSION_COUNT] = {
-	[COMPRESSION_GZIP] = {"gzip", {0x1f, 0x8b, 0x08}, 3, gzip_open, gzip_step, gzip_reset, gzip_close},
-	[COMPRESSION_ZSTD] = {"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_open, zstd_step, zstd_reset, zstd_close},
-	[COMPRESSION_XZ] = {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, xz_open, xz_step, xz_start, xz_close},
-	[COMPRESSION_BZIP2] = {"bzip2", {'B', 'Z', 'h'}, 3, bzip2_open, bzip2_step, bzip2_reset, bzip2_close},
+	[COMPRESSION_GZIP] =
+		{"gzip", {0x1f, 0x8b, 0x08}, 3, gzip_open, gzip_step, gzip_reset, gzip_close},
+	[COMPRESSION_ZSTD] =
+		{"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_open, zstd_step, zstd_reset, zstd_close},
+	[COMPRESSION_XZ] =
+		{"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, xz_open, xz_step, xz_start, xz_close},
+	[COMPRESSION_BZIP2] =
+		{"bzip2", {'B', 'Z', 'h'}, 3, bzip2_open, bzip2_step, bzip2_reset, bzip2_close},
 };
 
 const char *compression_name(enum compression compression)
@@ -250,19 +275,23 @@ const char *compression_name(enum compression compression)
 enum compression compression_detect(const uint8_t *data, size_t size)
 {
 	for (int i = COMPRESSION_NONE + 1; i < COMPRESSION_COUNT; i++) {
-		if (size < codecs[i].magic_size || memcmp(data, codecs[i].magic, codecs[i].magic_size) != 0)
+		if (size < codecs[i].magic_size ||
+		    memcmp(data, codecs[i].magic, codecs[i].magic_size) != 0)
 			continue;
-		/* "BZh" alone is text: the level and the magic of the first block (or of the end) must follow. */
+		/* "BZh" alone is text: the level and the magic of the first block (or of the end)
+		 * must follow. */
 		static const uint8_t block[] = {0x31, 0x41, 0x59, 0x26, 0x53, 0x59};
 		static const uint8_t end[] = {0x17, 0x72, 0x45, 0x38, 0x50, 0x90};
-		if (i == COMPRESSION_BZIP2 &&
-		    (size < 10 || data[3] < '1' || data[3] > '9' ||
-		     (memcmp(data + 4, block, sizeof(block)) != 0 && memcmp(data + 4, end, sizeof(end)) != 0)))
+		if (i == COMPRESSION_BZIP2 && (size < 10 || data[3] < '1' || data[3] > '9' ||
+					       (memcmp(data + 4, block, sizeof(block)) != 0 &&
+						memcmp(data + 4, end, sizeof(end)) != 0)))
 			continue;
 		return (enum compression)i;
 	}
-	/* A zstd file may begin with skippable frames (0x184D2A5?); pzstd and the seekable format make them. */
-	if (size >= 4 && (data[0] & 0xf0) == 0x50 && data[1] == 0x2a && data[2] == 0x4d && data[3] == 0x18)
+	/* A zstd file may begin with skippable frames (0x184D2A5?); pzstd and the seekable format
+	 * make them. */
+	if (size >= 4 && (data[0] & 0xf0) == 0x50 && data[1] == 0x2a && data[2] == 0x4d &&
+	    data[3] == 0x18)
 		return COMPRESSION_ZSTD;
 	return COMPRESSION_NONE;
 }
@@ -293,7 +322,8 @@ static int next_frame(struct decoder *self, struct error *err)
 			break;
 		while (self->in_at < self->in_size)
 			if (self->in[self->in_at++] != 0)
-				return error_set(err, ERROR_CORRUPT, "garbage behind the end of the %s data",
+				return error_set(err, ERROR_CORRUPT,
+						 "garbage behind the end of the %s data",
 						 self->codec->name);
 	}
 	if (self->frames > 0 && self->codec->reset(self, err) < 0)
@@ -319,7 +349,8 @@ static ssize_t decoder_read(struct stream *stream, void *data, size_t size, stru
 		if (step == STEP_FAILED) {
 			/* A bad header of a second frame is garbage behind the first. */
 			if (self->frames > 1 && err->kind == ERROR_CORRUPT)
-				error_append(err, " (frame %u; garbage behind the data?)", self->frames);
+				error_append(err, " (frame %u; garbage behind the data?)",
+					     self->frames);
 			return -1;
 		}
 		if (step == STEP_FRAME_END)
@@ -361,18 +392,20 @@ static uint64_t least_bytes(const struct decoder *self, enum compression compres
 	return size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR ? 0 : size;
 }
 
-int decompress_stream(struct stream *below, struct stream **ret_stream, enum compression *ret_compression,
-		      struct error *err)
+int decompress_stream(struct stream *below, struct stream **ret_stream,
+		      enum compression *ret_compression, struct error *err)
 {
 	static const struct stream_operations raw = {.read = raw_read, .close = decoder_close};
-	static const struct stream_operations decoding = {.read = decoder_read, .close = decoder_close};
+	static const struct stream_operations decoding = {.read = decoder_read,
+							  .close = decoder_close};
 	struct decoder *self = calloc(1, sizeof(*self));
 	if (!self)
 		abort();
 	self->below = below;
 	auto_stream struct stream *stream = &self->stream;
-	self->stream = (struct stream){.operations = &raw, .size_bytes = below->size_bytes,
-					.least_bytes = below->least_bytes};
+	self->stream = (struct stream){.operations = &raw,
+				       .size_bytes = below->size_bytes,
+				       .least_bytes = below->least_bytes};
 	ssize_t got = stream_read_full(below, self->in, 4096, err);
 	if (got < 0)
 		return -1;

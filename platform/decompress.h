@@ -1,29 +1,42 @@
 /*
- * Decompression as a stream stage: gzip (RFC 1952, also several members), zstd (RFC 8878, also several frames and skippable
- * ones), xz (also several streams), bzip2 (also several streams), told apart by their first bytes, never by a name.
+ * Decompression as a stream stage: gzip (RFC 1952, also several members), zstd (RFC 8878, also
+ * several frames and skippable ones), xz (also several streams), bzip2 (also several streams), told
+ * apart by their first bytes, never by a name.
  */
 #ifndef PLATFORM_DECOMPRESS_H
 #define PLATFORM_DECOMPRESS_H
 
 #include "platform/stream.h"
 
-enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ, COMPRESSION_BZIP2, COMPRESSION_COUNT };
+enum compression {
+	COMPRESSION_NONE,
+	COMPRESSION_GZIP,
+	COMPRESSION_ZSTD,
+	COMPRESSION_XZ,
+	COMPRESSION_BZIP2,
+	COMPRESSION_COUNT
+};
 
 /* "raw", "gzip", "zstd", "xz", "bzip2". */
 const char *compression_name(enum compression compression);
 
-/* What the first bytes (DECOMPRESS_MAGIC_SIZE are enough, fewer are of a file that short) are the beginning of. */
-enum { DECOMPRESS_MAGIC_SIZE = 10 };
+/* What the first bytes (DECOMPRESS_MAGIC_SIZE are enough, fewer are of a file that short) are the
+ * beginning of. */
+enum {
+	DECOMPRESS_MAGIC_SIZE = 10
+};
 enum compression compression_detect(const uint8_t *data, size_t size);
 
 /*
- * Reads the first bytes of below (taken, also on failure) and puts the right decoder over it; what is not compressed passes as it
- * is. The stage ends only at an end of the format, with nothing behind it but zeros that pad to a block: a missing end is
- * ERROR_CORRUPT, trailing garbage too. size_bytes of the result is that of below when it is raw, else unknown; least_bytes is what a
- * zstd frame's header tells. The bytes of below are read to its own verified end. *ret_compression may be NULL.
+ * Reads the first bytes of below (taken, also on failure) and puts the right decoder over it; what
+ * is not compressed passes as it is. The stage ends only at an end of the format, with nothing
+ * behind it but zeros that pad to a block: a missing end is ERROR_CORRUPT, trailing garbage too.
+ * size_bytes of the result is that of below when it is raw, else unknown; least_bytes is what a
+ * zstd frame's header tells. The bytes of below are read to its own verified end. *ret_compression
+ * may be NULL.
  */
-int decompress_stream(struct stream *below, struct stream **ret_stream, enum compression *ret_compression,
-		      struct error *err);
+int decompress_stream(struct stream *below, struct stream **ret_stream,
+		      enum compression *ret_compression, struct error *err);
 
 /* The most memory an xz stream may ask for, in bytes; more is an error that names both. */
 #define DECOMPRESS_XZ_MEMORY_BYTES (UINT64_C(512) << 20)

@@ -15,7 +15,9 @@ static const struct {
 	[DIGEST_SHA512] = {"sha512", 64},
 };
 
-enum { TYPE_COUNT = sizeof(types) / sizeof(types[0]) };
+enum {
+	TYPE_COUNT = sizeof(types) / sizeof(types[0])
+};
 
 static int hex_value(char c)
 {
@@ -56,12 +58,14 @@ int digest_parse(const char *text, struct digest *ret_digest, struct error *err)
 	const char *colon = strchr(text, ':');
 	for (size_t type = DIGEST_SHA256; type < TYPE_COUNT && colon; type++) {
 		size_t name_size = strlen(types[type].name);
-		if ((size_t)(colon - text) != name_size || strncasecmp(text, types[type].name, name_size) != 0)
+		if ((size_t)(colon - text) != name_size ||
+		    strncasecmp(text, types[type].name, name_size) != 0)
 			continue;
 		const char *hex = colon + 1;
 		size_t digits = hex_length(hex, strlen(hex));
 		if (hex[digits] != '\0' || digits != 2 * types[type].bytes)
-			return error_set(err, ERROR_INPUT, "%s needs %zu hexadecimal digits behind the colon",
+			return error_set(err, ERROR_INPUT,
+					 "%s needs %zu hexadecimal digits behind the colon",
 					 types[type].name, 2 * types[type].bytes);
 		from_hex(hex, digits, ret_digest);
 		return 0;
@@ -93,7 +97,8 @@ static bool parse_bsd_line(const char *line, size_t size, struct checksum_line *
 	if (digits != size - (size_t)(hex - line) || !from_hex(hex, digits, &ret->digest))
 		return false;
 	size_t type_size = strlen(types[ret->digest.type].name);
-	if ((size_t)(open - line) != type_size || strncasecmp(line, types[ret->digest.type].name, type_size) != 0)
+	if ((size_t)(open - line) != type_size ||
+	    strncasecmp(line, types[ret->digest.type].name, type_size) != 0)
 		return false;
 	ret->name = open + 2;
 	ret->name_size = (size_t)(close - ret->name);
@@ -122,8 +127,8 @@ static bool parse_line(const char *line, size_t size, struct checksum_line *ret)
 	return at < size;
 }
 
-int digest_find_in_file(const char *text, size_t size, const char *file_name, struct digest *ret_digest,
-			struct error *err)
+int digest_find_in_file(const char *text, size_t size, const char *file_name,
+			struct digest *ret_digest, struct error *err)
 {
 	const char *wanted = base_name(file_name, strlen(file_name));
 	struct checksum_line bare = {.name = NULL};
@@ -155,7 +160,8 @@ int digest_find_in_file(const char *text, size_t size, const char *file_name, st
 		*ret_digest = bare.digest;
 		return 0;
 	}
-	return error_set(err, ERROR_NOT_FOUND, "the checksum file has %u checksums, none for \"%.200s\"", lines, wanted);
+	return error_set(err, ERROR_NOT_FOUND,
+			 "the checksum file has %u checksums, none for \"%.200s\"", lines, wanted);
 }
 
 char *digest_format(const struct digest *digest, char *out)
@@ -177,7 +183,8 @@ char *digest_format(const struct digest *digest, char *out)
 
 bool digest_equal(const struct digest *a, const struct digest *b)
 {
-	return a->type != DIGEST_NONE && a->type == b->type && memcmp(a->bytes, b->bytes, types[a->type].bytes) == 0;
+	return a->type != DIGEST_NONE && a->type == b->type &&
+	       memcmp(a->bytes, b->bytes, types[a->type].bytes) == 0;
 }
 
 struct digest_stage {
@@ -199,7 +206,8 @@ static int finish(struct digest_stage *self, struct error *err)
 	if (self->expected.type != DIGEST_NONE && !digest_equal(&digest, &self->expected)) {
 		char is[DIGEST_TEXT_SIZE], should_be[DIGEST_TEXT_SIZE];
 		return error_set(err, ERROR_CORRUPT, "wrong checksum: expected %s, the data has %s",
-				 digest_format(&self->expected, should_be), digest_format(&digest, is));
+				 digest_format(&self->expected, should_be),
+				 digest_format(&digest, is));
 	}
 	return 0;
 }
@@ -228,13 +236,15 @@ static void digest_close(struct stream *stream)
 int digest_stream(struct stream *below, const struct digest *expected, struct digest *ret_digest,
 		  struct stream **ret_stream, struct error *err)
 {
-	static const struct stream_operations operations = {.read = digest_read, .close = digest_close};
+	static const struct stream_operations operations = {.read = digest_read,
+							    .close = digest_close};
 	struct digest_stage *self = calloc(1, sizeof(*self));
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	if (!self || !context)
 		abort();
-	self->stream = (struct stream){.operations = &operations, .size_bytes = below->size_bytes,
-					.least_bytes = below->least_bytes};
+	self->stream = (struct stream){.operations = &operations,
+				       .size_bytes = below->size_bytes,
+				       .least_bytes = below->least_bytes};
 	self->below = below;
 	self->context = context;
 	self->result = ret_digest;

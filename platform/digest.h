@@ -1,15 +1,22 @@
 /*
- * Message digests (FIPS 180-4 SHA-256 and SHA-512, by libcrypto): the texts people write them in, and the stream stage that
- * checks what flows through it.
+ * Message digests (FIPS 180-4 SHA-256 and SHA-512, by libcrypto): the texts people write them in,
+ * and the stream stage that checks what flows through it.
  */
 #ifndef PLATFORM_DIGEST_H
 #define PLATFORM_DIGEST_H
 
 #include "platform/stream.h"
 
-enum digest_type { DIGEST_NONE = 0, DIGEST_SHA256, DIGEST_SHA512 };
+enum digest_type {
+	DIGEST_NONE = 0,
+	DIGEST_SHA256,
+	DIGEST_SHA512
+};
 
-enum { DIGEST_MAX_BYTES = 64, DIGEST_TEXT_SIZE = 8 + 2 * DIGEST_MAX_BYTES };
+enum {
+	DIGEST_MAX_BYTES = 64,
+	DIGEST_TEXT_SIZE = 8 + 2 * DIGEST_MAX_BYTES
+};
 
 struct digest {
 	enum digest_type type;
@@ -20,12 +27,14 @@ struct digest {
 int digest_parse(const char *text, struct digest *ret_digest, struct error *err);
 
 /*
- * Finds the digest of a file in the text of a checksum file as sha256sum and sha512sum write it: lines "<hex>  <name>" or
- * "<hex> *<name>", BSD lines "SHA256 (<name>) = <hex>", or one bare "<hex>". A line whose name ends in file_name (its last
- * path component) is taken; a single line without a name fits any. ERROR_NOT_FOUND when none fits.
+ * Finds the digest of a file in the text of a checksum file as sha256sum and sha512sum write it:
+ * lines "<hex>  <name>" or
+ * "<hex> *<name>", BSD lines "SHA256 (<name>) = <hex>", or one bare "<hex>". A line whose name ends
+ * in file_name (its last path component) is taken; a single line without a name fits any.
+ * ERROR_NOT_FOUND when none fits.
  */
-int digest_find_in_file(const char *text, size_t size, const char *file_name, struct digest *ret_digest,
-			struct error *err);
+int digest_find_in_file(const char *text, size_t size, const char *file_name,
+			struct digest *ret_digest, struct error *err);
 
 /* "sha256:<hex>". out has DIGEST_TEXT_SIZE bytes. Returns out. */
 char *digest_format(const struct digest *digest, char *out);
@@ -33,9 +42,10 @@ char *digest_format(const struct digest *digest, char *out);
 bool digest_equal(const struct digest *a, const struct digest *b);
 
 /*
- * A stage over below (taken) that computes the digest of all that flows. When expected is not NULL (copied) and of a type, the
- * end is ERROR_CORRUPT unless it matches. After the end *ret_digest (may be NULL; must outlive the stream) holds what was
- * computed; without expectation it is a SHA-256.
+ * A stage over below (taken) that computes the digest of all that flows. When expected is not NULL
+ * (copied) and of a type, the end is ERROR_CORRUPT unless it matches. After the end *ret_digest
+ * (may be NULL; must outlive the stream) holds what was computed; without expectation it is a
+ * SHA-256.
  */
 int digest_stream(struct stream *below, const struct digest *expected, struct digest *ret_digest,
 		  struct stream **ret_stream, struct error *err);

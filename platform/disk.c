@@ -1,4 +1,5 @@
-/* Finding and opening block devices, who uses them, and their partitions. The writer stands in disk_writer.c. See disk.h. */
+/* Finding and opening block devices, who uses them, and their partitions. The writer stands in
+ * disk_writer.c. See disk.h. */
 #include "platform/disk.h"
 
 #include <dirent.h>
@@ -21,13 +22,19 @@
 #include "platform/sysfs.h"
 #include "platform/text.h"
 
-enum { OPEN_WAIT_MS = 10000, POLL_MS = 50, BUSY_TRIES = 40 };
+enum {
+	OPEN_WAIT_MS = 10000,
+	POLL_MS = 50,
+	BUSY_TRIES = 40
+};
 
-/* The kernel's name of a device: the last component of what /sys/dev/block/MAJOR:MINOR points to. */
+/* The kernel's name of a device: the last component of what /sys/dev/block/MAJOR:MINOR points to.
+ */
 static bool kernel_name(dev_t device, char *out, size_t out_size)
 {
 	char path[1024], target[PATH_MAX];
-	snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u", sysfs_root(), major(device), minor(device));
+	snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u", sysfs_root(), major(device),
+		 minor(device));
 	ssize_t size = readlink(path, target, sizeof(target) - 1);
 	if (size < 0)
 		return false;
@@ -51,8 +58,8 @@ static void list_disks(char *out, size_t out_size)
 		    !sysfs_read_uint(&sectors, "/sys/block/%s/size", entry->d_name) || sectors == 0)
 			continue;
 		char size[32];
-		int more = snprintf(out + used, out_size - used, "%s/dev/%s (%s)", used ? ", " : "", entry->d_name,
-				    text_bytes(sectors * 512, size, sizeof(size)));
+		int more = snprintf(out + used, out_size - used, "%s/dev/%s (%s)", used ? ", " : "",
+				    entry->d_name, text_bytes(sectors * 512, size, sizeof(size)));
 		if (more < 0 || (size_t)more >= out_size - used)
 			break;
 		used += (size_t)more;
@@ -65,7 +72,8 @@ int disk_wait(const char *path, int64_t timeout_ms, struct error *err)
 {
 	int64_t deadline = clock_monotonic_ms() + timeout_ms;
 	if (path[0] != '/')
-		return error_set(err, ERROR_INPUT, "\"%s\" is not the absolute path of a device", path);
+		return error_set(err, ERROR_INPUT, "\"%s\" is not the absolute path of a device",
+				 path);
 	for (;;) {
 		struct stat status;
 		if (stat(path, &status) == 0) {
@@ -81,8 +89,10 @@ int disk_wait(const char *path, int64_t timeout_ms, struct error *err)
 	}
 	char disks[600];
 	list_disks(disks, sizeof(disks));
-	return error_set(err, ERROR_NOT_FOUND, "%s does not exist (waited %" PRId64 " s); this machine has: %s", path,
-			 timeout_ms / 1000, disks[0] ? disks : "no disk at all (is its driver there?)");
+	return error_set(err, ERROR_NOT_FOUND,
+			 "%s does not exist (waited %" PRId64 " s); this machine has: %s", path,
+			 timeout_ms / 1000,
+			 disks[0] ? disks : "no disk at all (is its driver there?)");
 }
 
 /* Who uses a device. Each looks for one kind of user and writes a phrase. */
@@ -95,7 +105,8 @@ static bool find_mount(dev_t device, char *out, size_t out_size)
 	while (file && getline(&line, &line_size, file) > 0) {
 		unsigned maj, min;
 		char point[256];
-		if (sscanf(line, "%*d %*d %u:%u %*s %255s", &maj, &min, point) == 3 && makedev(maj, min) == device) {
+		if (sscanf(line, "%*d %*d %u:%u %*s %255s", &maj, &min, point) == 3 &&
+		    makedev(maj, min) == device) {
 			snprintf(out, out_size, "mounted at %s", point);
 			return true;
 		}
@@ -114,7 +125,8 @@ static bool find_mount_by_name(const char *name, char *out, size_t out_size)
 	while (file && getline(&line, &line_size, file) > 0) {
 		char point[256], source[256];
 		const char *rest = strstr(line, " - ");
-		if (rest && sscanf(rest, " - %*s %255s", source) == 1 && strcmp(source, wanted) == 0 &&
+		if (rest && sscanf(rest, " - %*s %255s", source) == 1 &&
+		    strcmp(source, wanted) == 0 &&
 		    sscanf(line, "%*d %*d %*s %*s %255s", point) == 1) {
 			snprintf(out, out_size, "mounted at %s", point);
 			return true;
@@ -131,8 +143,9 @@ static bool find_swap(dev_t device, char *out, size_t out_size)
 	while (file && getline(&line, &line_size, file) > 0) {
 		char path[256];
 		struct stat status;
-		if (sscanf(line, "%255s", path) == 1 && path[0] == '/' && stat(path, &status) == 0 &&
-		    S_ISBLK(status.st_mode) && status.st_rdev == device) {
+		if (sscanf(line, "%255s", path) == 1 && path[0] == '/' &&
+		    stat(path, &status) == 0 && S_ISBLK(status.st_mode) &&
+		    status.st_rdev == device) {
 			snprintf(out, out_size, "used as swap");
 			return true;
 		}
@@ -144,7 +157,8 @@ static bool find_swap(dev_t device, char *out, size_t out_size)
 static bool find_holder(dev_t device, char *out, size_t out_size)
 {
 	char path[1024];
-	snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u/holders", sysfs_root(), major(device), minor(device));
+	snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u/holders", sysfs_root(), major(device),
+		 minor(device));
 	DIR *dir = opendir(path);
 	bool found = false;
 	for (struct dirent *entry; dir && !found && (entry = readdir(dir)) != NULL;) {
@@ -152,7 +166,8 @@ static bool find_holder(dev_t device, char *out, size_t out_size)
 			continue;
 		char name[128] = "";
 		sysfs_read(name, sizeof(name), "/sys/class/block/%s/dm/name", entry->d_name);
-		snprintf(out, out_size, "part of /dev/%s%s%s%s", entry->d_name, name[0] ? " (" : "", name, name[0] ? ")" : "");
+		snprintf(out, out_size, "part of /dev/%s%s%s%s", entry->d_name, name[0] ? " (" : "",
+			 name, name[0] ? ")" : "");
 		found = true;
 	}
 	if (dir)
@@ -194,7 +209,8 @@ static bool describe_user(const struct disk *disk, char *out, size_t out_size)
 	return found;
 }
 
-/* O_EXCL fails for a moment while udev looks at a new device, so a busy disk without a known user gets a few tries. */
+/* O_EXCL fails for a moment while udev looks at a new device, so a busy disk without a known user
+ * gets a few tries. */
 static int open_exclusively(struct disk *disk, struct error *err)
 {
 	for (int tries = 0;; tries++) {
@@ -209,7 +225,8 @@ static int open_exclusively(struct disk *disk, struct error *err)
 		if (describe_user(disk, user, sizeof(user)))
 			return error_set(err, ERROR_BUSY, "%s is in use: %s", disk->path, user);
 		if (tries == BUSY_TRIES)
-			return error_set(err, ERROR_BUSY, "%s is in use, by nobody that can be named", disk->path);
+			return error_set(err, ERROR_BUSY,
+					 "%s is in use, by nobody that can be named", disk->path);
 		poll(NULL, 0, POLL_MS);
 	}
 }
@@ -225,7 +242,8 @@ int disk_open(const char *path, struct disk *ret_disk, struct error *err)
 		return error_sys(err, "%s", path);
 	disk.device = status.st_rdev;
 	if (!kernel_name(disk.device, disk.name, sizeof(disk.name)))
-		return error_set(err, ERROR_NOT_FOUND, "%s has no device behind it (%u:%u is not in /sys)", path,
+		return error_set(err, ERROR_NOT_FOUND,
+				 "%s has no device behind it (%u:%u is not in /sys)", path,
 				 major(disk.device), minor(disk.device));
 	uint64_t number;
 	disk.is_partition = sysfs_read_uint(&number, "/sys/class/block/%s/partition", disk.name);
@@ -262,9 +280,10 @@ char *disk_describe(const struct disk *disk, char *out, size_t out_size)
 	/* Of virtio the vendor is a number that tells nobody anything. */
 	if (strncmp(vendor, "0x", 2) == 0)
 		vendor[0] = '\0';
-	snprintf(out, out_size, "%s (%s%s%s%s%s%s%s)", disk->path, text_bytes(disk->size_bytes, size, sizeof(size)),
-		 vendor[0] ? ", " : "", vendor, model[0] ? (vendor[0] ? " " : ", ") : "", model,
-		 serial[0] ? ", serial " : "", serial);
+	snprintf(out, out_size, "%s (%s%s%s%s%s%s%s)", disk->path,
+		 text_bytes(disk->size_bytes, size, sizeof(size)), vendor[0] ? ", " : "", vendor,
+		 model[0] ? (vendor[0] ? " " : ", ") : "", model, serial[0] ? ", serial " : "",
+		 serial);
 	text_sanitize(out, strlen(out), out, out_size);
 	return out;
 }
@@ -283,7 +302,8 @@ int disk_finish(struct disk *disk, struct error *err)
 static void partition_name(const struct disk *disk, unsigned number, char *out, size_t out_size)
 {
 	char last = disk->name[strlen(disk->name) - 1];
-	snprintf(out, out_size, "%s%s%u", disk->name, last >= '0' && last <= '9' ? "p" : "", number);
+	snprintf(out, out_size, "%s%s%u", disk->name, last >= '0' && last <= '9' ? "p" : "",
+		 number);
 }
 
 static bool node_exists(const struct disk *disk, const struct partition *partition)
@@ -294,14 +314,17 @@ static bool node_exists(const struct disk *disk, const struct partition *partiti
 	struct stat status;
 	partition_name(disk, partition->number, name, sizeof(name));
 	snprintf(path, sizeof(path), "/dev/%s", name);
-	return sysfs_read_uint(&start, "/sys/class/block/%s/start", name) && start * 512 == partition->start_bytes &&
-	       sysfs_read_uint(&size, "/sys/class/block/%s/size", name) && size * 512 == partition->size_bytes &&
+	return sysfs_read_uint(&start, "/sys/class/block/%s/start", name) &&
+	       start * 512 == partition->start_bytes &&
+	       sysfs_read_uint(&size, "/sys/class/block/%s/size", name) &&
+	       size * 512 == partition->size_bytes &&
 	       sysfs_read(number, sizeof(number), "/sys/class/block/%s/dev", name) &&
-	       sscanf(number, "%u:%u", &maj, &min) == 2 && stat(path, &status) == 0 && S_ISBLK(status.st_mode) &&
-	       status.st_rdev == makedev(maj, min);
+	       sscanf(number, "%u:%u", &maj, &min) == 2 && stat(path, &status) == 0 &&
+	       S_ISBLK(status.st_mode) && status.st_rdev == makedev(maj, min);
 }
 
-static const struct partition *first_missing(const struct disk *disk, const struct partition_table *table)
+static const struct partition *first_missing(const struct disk *disk,
+					     const struct partition_table *table)
 {
 	for (unsigned i = 0; i < table->count; i++)
 		if (!node_exists(disk, &table->partitions[i]))
@@ -314,12 +337,14 @@ static int blkpg(const struct disk *disk, int operation, const struct partition 
 	struct blkpg_partition data = {.pno = (int)partition->number,
 				       .start = (long long)partition->start_bytes,
 				       .length = (long long)partition->size_bytes};
-	struct blkpg_ioctl_arg argument = {.op = operation, .datalen = (int)sizeof(data), .data = &data};
+	struct blkpg_ioctl_arg argument = {
+		.op = operation, .datalen = (int)sizeof(data), .data = &data};
 	return ioctl(disk->fd, BLKPG, &argument);
 }
 
 /* Tells the kernel about each partition: stale ones go, those of the table come. */
-static int add_one_by_one(const struct disk *disk, const struct partition_table *table, struct error *err)
+static int add_one_by_one(const struct disk *disk, const struct partition_table *table,
+			  struct error *err)
 {
 	for (unsigned number = 1; number <= PARTITIONS_MOST; number++) {
 		char name[80];
@@ -333,12 +358,14 @@ static int add_one_by_one(const struct disk *disk, const struct partition_table 
 	}
 	for (unsigned i = 0; i < table->count; i++) {
 		if (blkpg(disk, BLKPG_ADD_PARTITION, &table->partitions[i]) < 0)
-			return error_sys(err, "add partition %u of %s", table->partitions[i].number, disk->path);
+			return error_sys(err, "add partition %u of %s", table->partitions[i].number,
+					 disk->path);
 	}
 	return 0;
 }
 
-int disk_reread_partitions(const struct disk *disk, int64_t timeout_ms, unsigned *ret_count, struct error *err)
+int disk_reread_partitions(const struct disk *disk, int64_t timeout_ms, unsigned *ret_count,
+			   struct error *err)
 {
 	struct partition_table table;
 	*ret_count = 0;
@@ -355,7 +382,8 @@ int disk_reread_partitions(const struct disk *disk, int64_t timeout_ms, unsigned
 			poll(NULL, 0, POLL_MS);
 	}
 	*ret_count = table.count;
-	/* Some kernels answer 0 and know no tables at all: what counts is that the partitions are there. */
+	/* Some kernels answer 0 and know no tables at all: what counts is that the partitions are
+	 * there. */
 	char name[80];
 	int64_t deadline = clock_monotonic_ms() + timeout_ms;
 	bool known = true;
@@ -370,8 +398,11 @@ int disk_reread_partitions(const struct disk *disk, int64_t timeout_ms, unsigned
 	for (const struct partition *missing; (missing = first_missing(disk, &table)) != NULL;) {
 		if (clock_monotonic_ms() >= deadline) {
 			partition_name(disk, missing->number, name, sizeof(name));
-			return error_set(err, ERROR_TIMEOUT, "the node /dev/%s of partition %u did not appear within %" PRId64 " s",
-					 name, missing->number, timeout_ms / 1000);
+			return error_set(
+				err, ERROR_TIMEOUT,
+				"the node /dev/%s of partition %u did not appear within %" PRId64
+				" s",
+				name, missing->number, timeout_ms / 1000);
 		}
 		poll(NULL, 0, POLL_MS);
 	}

@@ -1,6 +1,7 @@
 /*
- * Writing an image to a disk so that it is either whole or visibly not there: the ends cleared first, the beginning written last.
- * Declared in disk.h. Bytes are collected to aligned blocks; blocks of zeros are cleared by the device where it can.
+ * Writing an image to a disk so that it is either whole or visibly not there: the ends cleared
+ * first, the beginning written last. Declared in disk.h. Bytes are collected to aligned blocks;
+ * blocks of zeros are cleared by the device where it can.
  */
 #include "platform/disk.h"
 
@@ -11,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 1 << 20, FLUSH_EVERY_BYTES = 64 << 20 };
+enum {
+	BLOCK_BYTES = 1 << 20,
+	FLUSH_EVERY_BYTES = 64 << 20
+};
 
 struct disk_writer {
 	const struct disk *disk;
-	uint8_t *head;	/* the first DISK_HEAD_BYTES of the image */
+	uint8_t *head;  /* the first DISK_HEAD_BYTES of the image */
 	uint8_t *block; /* the block being collected, from DISK_HEAD_BYTES on */
 	size_t block_used;
 	uint64_t position; /* of the block on the disk */
@@ -24,7 +28,8 @@ struct disk_writer {
 	struct disk_writer_counts counts;
 };
 
-static int write_all(const struct disk *disk, const uint8_t *data, size_t size, uint64_t offset, struct error *err)
+static int write_all(const struct disk *disk, const uint8_t *data, size_t size, uint64_t offset,
+		     struct error *err)
 {
 	while (size > 0) {
 		ssize_t done = pwrite(disk->fd, data, size, (off_t)offset);
@@ -56,7 +61,8 @@ static int clear_ends(struct disk_writer *writer, struct error *err)
 	memset(writer->head, 0, DISK_HEAD_BYTES);
 	if (write_all(disk, writer->head, size, 0, err) < 0)
 		return -1;
-	if (!disk->is_partition && write_all(disk, writer->head, size, disk->size_bytes - size, err) < 0)
+	if (!disk->is_partition &&
+	    write_all(disk, writer->head, size, disk->size_bytes - size, err) < 0)
 		return -1;
 	return flush(disk, err);
 }
@@ -89,9 +95,10 @@ static int put_block(struct disk_writer *writer, struct error *err)
 		return 0;
 	bool cleared = false;
 	if (writer->can_clear && all_zero(writer->block, size)) {
-		cleared = fallocate(writer->disk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)writer->position,
-				    (off_t)size) == 0;
-		/* A device that cannot clear will not learn it; one that fails to is written to, and shows its error then. */
+		cleared = fallocate(writer->disk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    (off_t)writer->position, (off_t)size) == 0;
+		/* A device that cannot clear will not learn it; one that fails to is written to,
+		 * and shows its error then. */
 		writer->can_clear = cleared;
 	}
 	if (!cleared) {
@@ -118,14 +125,17 @@ int disk_writer_write(struct disk_writer *writer, const void *data, size_t size,
 {
 	const uint8_t *from = data;
 	if (size > writer->disk->size_bytes - writer->counts.image_bytes)
-		return error_set(err, ERROR_INPUT, "the image is larger than %s, which holds %" PRIu64 " bytes", writer->disk->path,
-				 writer->disk->size_bytes);
+		return error_set(err, ERROR_INPUT,
+				 "the image is larger than %s, which holds %" PRIu64 " bytes",
+				 writer->disk->path, writer->disk->size_bytes);
 	while (size > 0) {
 		uint64_t at = writer->counts.image_bytes;
 		bool in_head = at < DISK_HEAD_BYTES;
-		size_t room = in_head ? (size_t)(DISK_HEAD_BYTES - at) : BLOCK_BYTES - writer->block_used;
+		size_t room =
+			in_head ? (size_t)(DISK_HEAD_BYTES - at) : BLOCK_BYTES - writer->block_used;
 		size_t count = size < room ? size : room;
-		memcpy(in_head ? writer->head + at : writer->block + writer->block_used, from, count);
+		memcpy(in_head ? writer->head + at : writer->block + writer->block_used, from,
+		       count);
 		writer->counts.image_bytes += count;
 		from += count;
 		size -= count;
@@ -145,7 +155,8 @@ int disk_writer_finish(struct disk_writer *writer, struct error *err)
 		return error_set(err, ERROR_CORRUPT, "the image is empty");
 	if (size % 512 != 0)
 		return error_set(err, ERROR_CORRUPT,
-				 "%" PRIu64 " bytes are no disk image: its size is not a multiple of 512 (is it complete? is it an image?)",
+				 "%" PRIu64 " bytes are no disk image: its size is not a multiple "
+					    "of 512 (is it complete? is it an image?)",
 				 size);
 	if (put_block(writer, err) < 0 || flush(writer->disk, err) < 0)
 		return -1;

@@ -1,4 +1,5 @@
-/* Unary gRPC over http.h: framing, trailers, and which status an exchange amounts to. See grpc.h. */
+/* Unary gRPC over http.h: framing, trailers, and which status an exchange amounts to. See grpc.h.
+ */
 #include "platform/grpc.h"
 
 #include <inttypes.h>
@@ -9,7 +10,10 @@
 
 #include "platform/text.h"
 
-enum { FRAME_HEADER = 5, LAST_STATUS = GRPC_UNAUTHENTICATED };
+enum {
+	FRAME_HEADER = 5,
+	LAST_STATUS = GRPC_UNAUTHENTICATED
+};
 
 struct grpc_channel {
 	struct http_client *client;
@@ -18,9 +22,23 @@ struct grpc_channel {
 };
 
 static const char *const status_names[] = {
-	"OK",	    "CANCELLED",   "UNKNOWN",  "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED", "NOT_FOUND",
-	"ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-	"UNIMPLEMENTED",  "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+	"OK",
+	"CANCELLED",
+	"UNKNOWN",
+	"INVALID_ARGUMENT",
+	"DEADLINE_EXCEEDED",
+	"NOT_FOUND",
+	"ALREADY_EXISTS",
+	"PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED",
+	"FAILED_PRECONDITION",
+	"ABORTED",
+	"OUT_OF_RANGE",
+	"UNIMPLEMENTED",
+	"INTERNAL",
+	"UNAVAILABLE",
+	"DATA_LOSS",
+	"UNAUTHENTICATED",
 };
 
 const char *grpc_status_name(enum grpc_status status)
@@ -35,7 +53,8 @@ struct grpc_channel *grpc_channel_new(const struct grpc_options *options)
 		abort();
 	channel->http = options->http;
 	channel->client = http_client_new(&options->http);
-	channel->base_url = text_format("%s://%s", options->tls ? "https" : "http", options->authority);
+	channel->base_url =
+		text_format("%s://%s", options->tls ? "https" : "http", options->authority);
 	return channel;
 }
 
@@ -48,15 +67,21 @@ void grpc_channel_free(struct grpc_channel *channel)
 	free(channel);
 }
 
-int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, size_t *ret_size, struct error *err)
+int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, size_t *ret_size,
+		 struct error *err)
 {
 	if (size < FRAME_HEADER)
-		return error_set(err, ERROR_PROTOCOL, "a gRPC answer of %zu bytes has no whole frame", size);
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC answer of %zu bytes has no whole frame", size);
 	if (body[0] != 0)
-		return error_set(err, ERROR_PROTOCOL, "a gRPC frame with flags 0x%02x, compression was not asked for", body[0]);
-	uint32_t length = (uint32_t)body[1] << 24 | (uint32_t)body[2] << 16 | (uint32_t)body[3] << 8 | body[4];
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC frame with flags 0x%02x, compression was not asked for",
+				 body[0]);
+	uint32_t length = (uint32_t)body[1] << 24 | (uint32_t)body[2] << 16 |
+			  (uint32_t)body[3] << 8 | body[4];
 	if (length != size - FRAME_HEADER)
-		return error_set(err, ERROR_PROTOCOL, "a gRPC frame of %" PRIu32 " bytes in a body with %zu", length,
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC frame of %" PRIu32 " bytes in a body with %zu", length,
 				 size - FRAME_HEADER);
 	*ret_message = body + FRAME_HEADER;
 	*ret_size = length;
@@ -188,12 +213,16 @@ static enum grpc_status status_of_http(long status)
 	}
 }
 
-/* What the exchange amounts to. result and transport are what http_exchange() said; the order of the questions matters. */
-static enum grpc_status judge(int result, const struct error *transport, const struct http_response *response,
+/* What the exchange amounts to. result and transport are what http_exchange() said; the order of
+ * the questions matters. */
+static enum grpc_status judge(int result, const struct error *transport,
+			      const struct http_response *response,
 			      const struct grpc_trailers *trailers, struct error *err)
 {
 	if (result < 0 && (transport->kind == ERROR_CANCELLED || transport->kind == ERROR_INPUT)) {
-		enum grpc_status status = transport->kind == ERROR_CANCELLED ? GRPC_CANCELLED : GRPC_RESOURCE_EXHAUSTED;
+		enum grpc_status status = transport->kind == ERROR_CANCELLED
+						  ? GRPC_CANCELLED
+						  : GRPC_RESOURCE_EXHAUSTED;
 		set_status(err, status, transport->text);
 		err->kind = transport->kind;
 		return status;
@@ -202,8 +231,12 @@ static enum grpc_status judge(int result, const struct error *transport, const s
 	if (response->status == 200 && is_grpc && trailers->has_status) {
 		if (trailers->status == GRPC_OK)
 			return GRPC_OK;
-		enum grpc_status status = trailers->status <= LAST_STATUS ? (enum grpc_status)trailers->status : GRPC_UNKNOWN;
-		return set_status(err, status, trailers->message[0] ? trailers->message : "(the server gave no words)");
+		enum grpc_status status = trailers->status <= LAST_STATUS
+						  ? (enum grpc_status)trailers->status
+						  : GRPC_UNKNOWN;
+		return set_status(err, status,
+				  trailers->message[0] ? trailers->message
+						       : "(the server gave no words)");
 	}
 	if (result < 0 && transport->kind == ERROR_TIMEOUT)
 		return set_status(err, GRPC_DEADLINE_EXCEEDED, transport->text);
@@ -216,30 +249,44 @@ static enum grpc_status judge(int result, const struct error *transport, const s
 	}
 	char words[192];
 	if (response->status != 200) {
-		snprintf(words, sizeof(words), "the server answered HTTP status %ld: is it a Tink server?", response->status);
+		snprintf(words, sizeof(words),
+			 "the server answered HTTP status %ld: is it a Tink server?",
+			 response->status);
 		return set_status(err, status_of_http(response->status), words);
 	}
 	if (!is_grpc) {
-		snprintf(words, sizeof(words), "the answer is \"%.60s\", not gRPC: is it a Tink server?", response->content_type);
+		snprintf(words, sizeof(words),
+			 "the answer is \"%.60s\", not gRPC: is it a Tink server?",
+			 response->content_type);
 		return set_status(err, GRPC_UNKNOWN, words);
 	}
 	return set_status(err, GRPC_INTERNAL, "the answer ended without a gRPC status");
 }
 
-enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message, size_t message_size,
-			   int64_t timeout_ms, struct buffer *response, struct error *err)
+enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message,
+			   size_t message_size, int64_t timeout_ms, struct buffer *response,
+			   struct error *err)
 {
 	auto_buffer struct buffer body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER};
 	if (message_size > GRPC_MESSAGE_MAX)
-		return set_status(err, GRPC_RESOURCE_EXHAUSTED, "the request is larger than a gRPC message may be");
-	const uint8_t header[FRAME_HEADER] = {0, (uint8_t)(message_size >> 24), (uint8_t)(message_size >> 16),
+		return set_status(err, GRPC_RESOURCE_EXHAUSTED,
+				  "the request is larger than a gRPC message may be");
+	const uint8_t header[FRAME_HEADER] = {0, (uint8_t)(message_size >> 24),
+					      (uint8_t)(message_size >> 16),
 					      (uint8_t)(message_size >> 8), (uint8_t)message_size};
-	if (buffer_add(&body, header, sizeof(header), err) < 0 || buffer_add(&body, message, message_size, err) < 0)
+	if (buffer_add(&body, header, sizeof(header), err) < 0 ||
+	    buffer_add(&body, message, message_size, err) < 0)
 		return set_status(err, GRPC_INTERNAL, "no memory for the request");
 	auto_free char *url = text_format("%s%s", channel->base_url, path);
-	auto_free char *timeout = text_format("grpc-timeout: %" PRId64 "m", timeout_ms < 99999999 ? timeout_ms : 99999999);
-	const char *const headers[] = {"content-type: application/grpc+proto", "te: trailers", timeout,
-				       "grpc-accept-encoding: identity", "Accept:", "Expect:", NULL};
+	auto_free char *timeout = text_format("grpc-timeout: %" PRId64 "m",
+					      timeout_ms < 99999999 ? timeout_ms : 99999999);
+	const char *const headers[] = {"content-type: application/grpc+proto",
+				       "te: trailers",
+				       timeout,
+				       "grpc-accept-encoding: identity",
+				       "Accept:",
+				       "Expect:",
+				       NULL};
 	struct grpc_trailers trailers = {.has_status = false};
 	const struct http_request request = {.method = "POST",
 					     .url = url,
@@ -253,8 +300,10 @@ enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const
 	struct http_response answer = {.body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER}};
 	struct error transport = {.kind = ERROR_NONE};
 	int result = http_exchange(channel->client, &request, &answer, &transport);
-	/* A kept connection that the server had closed meanwhile: nothing was processed, so once more on a new one. */
-	if (result < 0 && transport.kind == ERROR_NETWORK && !answer.fresh_connection && answer.status == 0) {
+	/* A kept connection that the server had closed meanwhile: nothing was processed, so once
+	 * more on a new one. */
+	if (result < 0 && transport.kind == ERROR_NETWORK && !answer.fresh_connection &&
+	    answer.status == 0) {
 		http_client_free(channel->client);
 		channel->client = http_client_new(&channel->http);
 		trailers = (struct grpc_trailers){.has_status = false};
@@ -263,7 +312,8 @@ enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const
 	enum grpc_status status = judge(result, &transport, &answer, &trailers, err);
 	const uint8_t *payload;
 	size_t payload_size;
-	if (status == GRPC_OK && grpc_unframe(answer.body.data, answer.body.size, &payload, &payload_size, err) < 0) {
+	if (status == GRPC_OK &&
+	    grpc_unframe(answer.body.data, answer.body.size, &payload, &payload_size, err) < 0) {
 		char words[ERROR_TEXT_SIZE];
 		snprintf(words, sizeof(words), "%s", err->text);
 		status = set_status(err, GRPC_INTERNAL, words);
@@ -271,9 +321,11 @@ enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const
 	if (status == GRPC_OK) {
 		response->size = 0;
 		if (buffer_add(response, payload, payload_size, err) < 0)
-			status = set_status(err, GRPC_RESOURCE_EXHAUSTED, "the answer does not fit");
+			status =
+				set_status(err, GRPC_RESOURCE_EXHAUSTED, "the answer does not fit");
 	}
-	/* After a failure of the transport the connection may be half dead: the next call opens its own. */
+	/* After a failure of the transport the connection may be half dead: the next call opens its
+	 * own. */
 	if (result < 0 && transport.kind != ERROR_CANCELLED) {
 		http_client_free(channel->client);
 		channel->client = http_client_new(&channel->http);

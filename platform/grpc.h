@@ -1,6 +1,6 @@
 /*
- * Unary gRPC calls over HTTP/2 ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): framing, status, deadline. Knows nothing of what the
- * messages mean.
+ * Unary gRPC calls over HTTP/2 ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): framing, status,
+ * deadline. Knows nothing of what the messages mean.
  */
 #ifndef PLATFORM_GRPC_H
 #define PLATFORM_GRPC_H
@@ -33,12 +33,15 @@ enum grpc_status {
 const char *grpc_status_name(enum grpc_status status);
 
 /* A message may be at most this large, as grpc's own default: 4 MiB. */
-enum { GRPC_MESSAGE_MAX = 4 << 20, GRPC_TEXT_SIZE = 1024 };
+enum {
+	GRPC_MESSAGE_MAX = 4 << 20,
+	GRPC_TEXT_SIZE = 1024
+};
 
 struct grpc_channel;
 
 struct grpc_options {
-	const char *authority;	     /* host:port; borrowed for the life of the channel */
+	const char *authority; /* host:port; borrowed for the life of the channel */
 	bool tls;
 	struct http_options http;
 };
@@ -49,16 +52,21 @@ AUTO_DEFINE(grpc_channel, struct grpc_channel *, grpc_channel_free)
 #define auto_grpc_channel __attribute__((cleanup(cleanup_grpc_channel)))
 
 /*
- * Calls path ("/package.Service/Method") with one message and waits at most timeout_ms for the answer. Returns GRPC_OK with the
- * message in response (emptied first), or another status with err filled in: its text has the status's name and the server's
- * words, its code is the status, its kind ERROR_CANCELLED, ERROR_TIMEOUT, ERROR_NETWORK (UNAVAILABLE), ERROR_DENIED, ERROR_NOT_FOUND, ERROR_INPUT or ERROR_PROTOCOL.
- * A connection that turns out dead before anything came back is opened anew once.
+ * Calls path ("/package.Service/Method") with one message and waits at most timeout_ms for the
+ * answer. Returns GRPC_OK with the message in response (emptied first), or another status with err
+ * filled in: its text has the status's name and the server's words, its code is the status, its
+ * kind ERROR_CANCELLED, ERROR_TIMEOUT, ERROR_NETWORK (UNAVAILABLE), ERROR_DENIED, ERROR_NOT_FOUND,
+ * ERROR_INPUT or ERROR_PROTOCOL. A connection that turns out dead before anything came back is
+ * opened anew once.
  */
-enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message, size_t message_size,
-			   int64_t timeout_ms, struct buffer *response, struct error *err);
+enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message,
+			   size_t message_size, int64_t timeout_ms, struct buffer *response,
+			   struct error *err);
 
-/* For the tests and the fuzzer: takes the one message out of a body of frames. ERROR_PROTOCOL says what is wrong. */
-int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, size_t *ret_size, struct error *err);
+/* For the tests and the fuzzer: takes the one message out of a body of frames. ERROR_PROTOCOL says
+ * what is wrong. */
+int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, size_t *ret_size,
+		 struct error *err);
 
 /* For the tests and the fuzzer: what a header or trailer line says. */
 struct grpc_trailers {

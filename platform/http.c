@@ -1,6 +1,6 @@
 /*
- * libcurl, driven by its multi interface in the thread that reads: whoever waits for bytes does the work. Two users: the body
- * stream of a GET, and the exchange with a kept connection.
+ * libcurl, driven by its multi interface in the thread that reads: whoever waits for bytes does the
+ * work. Two users: the body stream of a GET, and the exchange with a kept connection.
  */
 #include "platform/http.h"
 
@@ -15,12 +15,19 @@
 #include "platform/clock.h"
 #include "platform/text.h"
 
-enum { CONNECT_TIMEOUT_MS = 30000, STALL_TIMEOUT_MS = 60000, SPILL_MAX = 1 << 20, URL_SHOWN = 512 };
+enum {
+	CONNECT_TIMEOUT_MS = 30000,
+	STALL_TIMEOUT_MS = 60000,
+	SPILL_MAX = 1 << 20,
+	URL_SHOWN = 512
+};
 
 int http_setup(struct error *err)
 {
 	CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-	return code == CURLE_OK ? 0 : error_set(err, ERROR_BUG, "libcurl: %s", curl_easy_strerror(code));
+	return code == CURLE_OK
+		       ? 0
+		       : error_set(err, ERROR_BUG, "libcurl: %s", curl_easy_strerror(code));
 }
 
 static enum error_kind kind_of_curl(CURLcode code)
@@ -47,7 +54,8 @@ static enum error_kind kind_of_curl(CURLcode code)
 static int curl_failed(CURL *easy, CURLcode code, const char *detail, struct error *err)
 {
 	static const char *const remedies[] = {
-		[ERROR_DENIED] = " (is its certificate from an authority that this machine knows? see tls-ca)",
+		[ERROR_DENIED] = " (is its certificate from an authority that this machine knows? "
+				 "see tls-ca)",
 	};
 	(void)easy;
 	enum error_kind kind = kind_of_curl(code);
@@ -64,7 +72,8 @@ static void set_common(CURL *easy, const struct http_options *options, char *det
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "tink-worker");
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-			 (long)(options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS));
+			 (long)(options->connect_timeout_ms ? options->connect_timeout_ms
+							    : CONNECT_TIMEOUT_MS));
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 20L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
@@ -74,13 +83,15 @@ static void set_common(CURL *easy, const struct http_options *options, char *det
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	/* libcurl reads http_proxy in lower case only (a CGI precaution that does not apply here); people set it in capitals. */
+	/* libcurl reads http_proxy in lower case only (a CGI precaution that does not apply here);
+	 * people set it in capitals. */
 	const char *proxy = getenv("HTTP_PROXY");
 	if (proxy && !getenv("http_proxy"))
 		setenv("http_proxy", proxy, 0);
 }
 
-/* Waits for something to do, at most timeout_ms. ERROR_CANCELLED when the cancel descriptor says so. */
+/* Waits for something to do, at most timeout_ms. ERROR_CANCELLED when the cancel descriptor says
+ * so. */
 static int wait_for_work(CURLM *multi, int cancel_fd, int timeout_ms, struct error *err)
 {
 	struct curl_waitfd cancel = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};
@@ -155,7 +166,8 @@ static size_t on_body(char *data, size_t one, size_t size, void *context)
 	return size;
 }
 
-static bool header_value(const char *line, size_t size, const char *name, char *out, size_t out_size)
+static bool header_value(const char *line, size_t size, const char *name, char *out,
+			 size_t out_size)
 {
 	size_t name_size = strlen(name);
 	if (size <= name_size || strncasecmp(line, name, name_size) != 0 || line[name_size] != ':')
@@ -189,7 +201,8 @@ static size_t on_header(char *data, size_t one, size_t size, void *context)
 	} else if (header_value(data, size, "content-type", value, sizeof(value))) {
 		memcpy(self->answer.content_type, value, sizeof(value));
 	} else if (size <= 2 && (data[0] == '\r' || data[0] == '\n')) {
-		/* The end of one set of headers: the final one unless it redirects, or is an interim or proxy's answer. */
+		/* The end of one set of headers: the final one unless it redirects, or is an
+		 * interim or proxy's answer. */
 		long status = 0, proxy = 0;
 		curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &status);
 		curl_easy_getinfo(self->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
@@ -220,12 +233,15 @@ static int work(struct http_stream *self, struct error *err)
 
 static int wait_more(struct http_stream *self, struct error *err)
 {
-	int64_t stall = self->options.stall_timeout_ms ? self->options.stall_timeout_ms : STALL_TIMEOUT_MS;
+	int64_t stall =
+		self->options.stall_timeout_ms ? self->options.stall_timeout_ms : STALL_TIMEOUT_MS;
 	int64_t left = self->last_byte_ms + stall - clock_monotonic_ms();
 	if (left <= 0)
-		return error_set(err, ERROR_TIMEOUT, "no byte for %" PRId64 " s after %" PRIu64 " bytes", stall / 1000,
+		return error_set(err, ERROR_TIMEOUT,
+				 "no byte for %" PRId64 " s after %" PRIu64 " bytes", stall / 1000,
 				 self->stream.read_bytes);
-	return wait_for_work(self->multi, self->options.cancel_fd, (int)(left < 1000 ? left : 1000), err);
+	return wait_for_work(self->multi, self->options.cancel_fd, (int)(left < 1000 ? left : 1000),
+			     err);
 }
 
 static int verified_end(struct http_stream *self, struct error *err)
@@ -233,11 +249,14 @@ static int verified_end(struct http_stream *self, struct error *err)
 	if (self->code != CURLE_OK) {
 		curl_failed(self->easy, self->code, self->detail, err);
 		if (self->code == CURLE_PARTIAL_FILE || self->code == CURLE_RECV_ERROR)
-			error_append(err, " (the body was cut after %" PRIu64 " bytes)", self->stream.read_bytes);
+			error_append(err, " (the body was cut after %" PRIu64 " bytes)",
+				     self->stream.read_bytes);
 		return -1;
 	}
-	if (self->stream.size_bytes != STREAM_SIZE_UNKNOWN && self->stream.read_bytes != self->stream.size_bytes)
-		return error_set(err, ERROR_NETWORK, "the body was cut after %" PRIu64 " of %" PRIu64 " bytes",
+	if (self->stream.size_bytes != STREAM_SIZE_UNKNOWN &&
+	    self->stream.read_bytes != self->stream.size_bytes)
+		return error_set(err, ERROR_NETWORK,
+				 "the body was cut after %" PRIu64 " of %" PRIu64 " bytes",
 				 self->stream.read_bytes, self->stream.size_bytes);
 	return 0;
 }
@@ -257,7 +276,8 @@ static ssize_t http_stream_read(struct stream *stream, void *data, size_t size, 
 	self->reader_data = data;
 	self->reader_room = size;
 	self->reader_got = 0;
-	/* The stall timer runs while somebody waits here, not while the reader is busy elsewhere. */
+	/* The stall timer runs while somebody waits here, not while the reader is busy elsewhere.
+	 */
 	self->last_byte_ms = clock_monotonic_ms();
 	int result = 0;
 	while (self->reader_got == 0 && result == 0 && !self->done) {
@@ -324,7 +344,8 @@ static int await_answer(struct http_stream *self, struct error *err)
 	if (status < 200 || status >= 300)
 		return status_error(status, err);
 	if (status != 200)
-		return error_set(err, ERROR_PROTOCOL, "the server answered HTTP status %ld to a plain GET", status);
+		return error_set(err, ERROR_PROTOCOL,
+				 "the server answered HTTP status %ld to a plain GET", status);
 	curl_off_t length = -1;
 	curl_easy_getinfo(self->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	/* Chunks override a length (RFC 9112, 6.3). */
@@ -336,7 +357,8 @@ static int await_answer(struct http_stream *self, struct error *err)
 	return 0;
 }
 
-static int open_file_url(const char *url, struct stream **ret_stream, struct http_answer *ret_answer, struct error *err)
+static int open_file_url(const char *url, struct stream **ret_stream,
+			 struct http_answer *ret_answer, struct error *err)
 {
 	const char *path = url + strlen("file://");
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -347,7 +369,8 @@ static int open_file_url(const char *url, struct stream **ret_stream, struct htt
 		return error_set(err, ERROR_INPUT, "%s is not a file", path);
 	uint64_t size = (uint64_t)status.st_size;
 	if (ret_answer)
-		*ret_answer = (struct http_answer){.status = 200, .has_end = true, .size_bytes = size};
+		*ret_answer =
+			(struct http_answer){.status = 200, .has_end = true, .size_bytes = size};
 	*ret_stream = stream_from_fd(take_fd(&fd), size, path);
 	return 0;
 }
@@ -355,13 +378,15 @@ static int open_file_url(const char *url, struct stream **ret_stream, struct htt
 int http_get(const char *url, const struct http_options *options, struct stream **ret_stream,
 	     struct http_answer *ret_answer, struct error *err)
 {
-	static const struct stream_operations operations = {.read = http_stream_read, .close = http_stream_close};
+	static const struct stream_operations operations = {.read = http_stream_read,
+							    .close = http_stream_close};
 	if (strncasecmp(url, "file:///", 8) == 0)
 		return open_file_url(url, ret_stream, ret_answer, err);
 	struct http_stream *self = calloc(1, sizeof(*self));
 	if (!self)
 		abort();
-	self->stream = (struct stream){.operations = &operations, .size_bytes = STREAM_SIZE_UNKNOWN};
+	self->stream =
+		(struct stream){.operations = &operations, .size_bytes = STREAM_SIZE_UNKNOWN};
 	auto_stream struct stream *stream = &self->stream;
 	self->options = *options;
 	self->url = text_dup(url);
@@ -393,7 +418,8 @@ int http_get(const char *url, const struct http_options *options, struct stream 
 	return 0;
 }
 
-int http_get_buffer(const char *url, const struct http_options *options, struct buffer *body, struct error *err)
+int http_get_buffer(const char *url, const struct http_options *options, struct buffer *body,
+		    struct error *err)
 {
 	auto_stream struct stream *stream = NULL;
 	if (http_get(url, options, &stream, NULL, err) < 0)
@@ -407,7 +433,8 @@ int http_get_buffer(const char *url, const struct http_options *options, struct 
 		if (got == 0)
 			return 0;
 		if (buffer_add(body, chunk, (size_t)got, err) < 0)
-			return error_wrap(err, "GET %s", text_redact_url(url, shown, sizeof(shown)));
+			return error_wrap(err, "GET %s",
+					  text_redact_url(url, shown, sizeof(shown)));
 	}
 }
 
@@ -488,9 +515,11 @@ static struct curl_slist *header_list(const char *const *headers)
 	return list;
 }
 
-static int drive(struct http_client *client, const struct http_request *request, CURLcode *ret_code, struct error *err)
+static int drive(struct http_client *client, const struct http_request *request, CURLcode *ret_code,
+		 struct error *err)
 {
-	int64_t deadline = request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : INT64_MAX;
+	int64_t deadline =
+		request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : INT64_MAX;
 	for (;;) {
 		int running;
 		CURLMcode code = curl_multi_perform(client->multi, &running);
@@ -500,14 +529,16 @@ static int drive(struct http_client *client, const struct http_request *request,
 			return 0;
 		int64_t left = deadline - clock_monotonic_ms();
 		if (left <= 0)
-			return error_set(err, ERROR_TIMEOUT, "no answer within %" PRId64 " ms", request->timeout_ms);
-		if (wait_for_work(client->multi, client->options.cancel_fd, (int)(left < 60000 ? left : 60000), err) < 0)
+			return error_set(err, ERROR_TIMEOUT, "no answer within %" PRId64 " ms",
+					 request->timeout_ms);
+		if (wait_for_work(client->multi, client->options.cancel_fd,
+				  (int)(left < 60000 ? left : 60000), err) < 0)
 			return -1;
 	}
 }
 
-int http_exchange(struct http_client *client, const struct http_request *request, struct http_response *response,
-		  struct error *err)
+int http_exchange(struct http_client *client, const struct http_request *request,
+		  struct http_response *response, struct error *err)
 {
 	struct exchange exchange = {.request = request, .response = response};
 	CURL *easy = client->easy;
@@ -527,7 +558,8 @@ int http_exchange(struct http_client *client, const struct http_request *request
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
 	}
 	if (request->http2_prior_knowledge) {
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
 		curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
 	}
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
@@ -540,15 +572,17 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	CURLcode code = CURLE_OK;
 	int result = drive(client, request, &code, err);
 	if (result == 0 && exchange.too_large)
-		result = error_set(err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
-				   response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
+		result = error_set(
+			err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
+			response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
 	else if (result == 0 && code != CURLE_OK)
 		result = curl_failed(easy, code, client->detail, err);
 	long connections = 0;
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
 	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
 	response->fresh_connection = connections > 0;
-	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection. */
+	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection.
+	 */
 	curl_multi_remove_handle(client->multi, easy);
 	curl_slist_free_all(headers);
 	return result;

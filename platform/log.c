@@ -13,7 +13,9 @@
 #include "platform/secret.h"
 #include "platform/text.h"
 
-enum { LINE_SIZE = 8192 };
+enum {
+	LINE_SIZE = 8192
+};
 
 static enum log_level lowest = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_TEXT;
@@ -35,7 +37,8 @@ const char *log_level_name(enum log_level level)
 bool log_parse_level(const char *text, enum log_level *ret_level)
 {
 	for (size_t i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
-		if (strcasecmp(text, level_names[i]) == 0 || (i == LOG_LEVEL_WARNING && strcasecmp(text, "warn") == 0)) {
+		if (strcasecmp(text, level_names[i]) == 0 ||
+		    (i == LOG_LEVEL_WARNING && strcasecmp(text, "warn") == 0)) {
 			*ret_level = (enum log_level)i;
 			return true;
 		}

@@ -16,7 +16,10 @@
 #include "platform/disk.h"
 #include "platform/partition.h"
 
-enum { DEVICE_WAIT_MS = 10000, LINKS_MOST = 40 };
+enum {
+	DEVICE_WAIT_MS = 10000,
+	LINKS_MOST = 40
+};
 
 static int mount_device(const char *device, const char *type, const char *path, struct error *err)
 {
@@ -27,7 +30,9 @@ static int mount_device(const char *device, const char *type, const char *path, 
 	struct error ignored;
 	filesystem_detect(device, found, sizeof(found), &ignored);
 	if (errnum == ENODEV)
-		return error_set(err, ERROR_UNSUPPORTED, "mount %s: the kernel does not know the file system \"%s\"", device, type);
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "mount %s: the kernel does not know the file system \"%s\"",
+				 device, type);
 	if (errnum == EROFS || errnum == EACCES)
 		return error_set(err, ERROR_DENIED, "mount %s: the device is read-only", device);
 	error_errno(err, errnum, "mount %s as %s", device, type);
@@ -40,7 +45,8 @@ static int mount_device(const char *device, const char *type, const char *path, 
 	return -1;
 }
 
-int mount_open(struct mount_point *mount_point, const char *device, const char *type, const char *path, struct error *err)
+int mount_open(struct mount_point *mount_point, const char *device, const char *type,
+	       const char *path, struct error *err)
 {
 	*mount_point = (struct mount_point){.path = ""};
 	char found[32];
@@ -65,7 +71,9 @@ int mount_open(struct mount_point *mount_point, const char *device, const char *
 	struct statvfs status;
 	if (statvfs(path, &status) == 0 && (status.f_flag & ST_RDONLY)) {
 		mount_abandon(mount_point);
-		return error_set(err, ERROR_DENIED, "%s was mounted read-only by the kernel: the file system needs a check, see dmesg",
+		return error_set(err, ERROR_DENIED,
+				 "%s was mounted read-only by the kernel: the file system needs a "
+				 "check, see dmesg",
 				 device);
 	}
 	return 0;
@@ -94,8 +102,8 @@ static bool last_mount_below(const char *path, char *out, size_t out_size)
 	bool found = false;
 	while (file && getline(&line, &line_size, file) > 0) {
 		char point[PATH_MAX];
-		if (sscanf(line, "%*d %*d %*s %*s %4095s", point) == 1 && strncmp(point, path, path_size) == 0 &&
-		    point[path_size] == '/') {
+		if (sscanf(line, "%*d %*d %*s %*s %4095s", point) == 1 &&
+		    strncmp(point, path, path_size) == 0 && point[path_size] == '/') {
 			snprintf(out, out_size, "%s", point);
 			found = true;
 		}
@@ -105,7 +113,8 @@ static bool last_mount_below(const char *path, char *out, size_t out_size)
 
 int mount_finish_tree(struct mount_point *mount_point, struct error *err)
 {
-	/* mountinfo writes blanks in paths as \040; what cannot be undone here by its name goes with the namespace. */
+	/* mountinfo writes blanks in paths as \040; what cannot be undone here by its name goes
+	 * with the namespace. */
 	char below[PATH_MAX];
 	while (last_mount_below(mount_point->path, below, sizeof(below)))
 		if (umount2(below, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -135,7 +144,10 @@ int open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct e
 /* Whether the file system keeps owners and modes at all: the FAT family does not. */
 static bool has_owners(int fd)
 {
-	enum { MSDOS = 0x4d44, EXFAT = 0x2011bab0 };
+	enum {
+		MSDOS = 0x4d44,
+		EXFAT = 0x2011bab0
+	};
 	struct statfs status;
 	return fstatfs(fd, &status) < 0 || (status.f_type != MSDOS && status.f_type != EXFAT);
 }
@@ -147,14 +159,16 @@ int set_owner_and_mode(int fd, uid_t uid, gid_t gid, mode_t mode, bool *ret_kept
 		*ret_kept = kept;
 	if (!kept)
 		return 0;
-	/* chmod after chown: the other order would lose set-id bits. The umask has no say this way. */
+	/* chmod after chown: the other order would lose set-id bits. The umask has no say this way.
+	 */
 	if (fchown(fd, uid, gid) < 0)
 		return error_sys(err, "owner %u:%u", uid, gid);
 	return fchmod(fd, mode) < 0 ? error_sys(err, "mode %04o", mode) : 0;
 }
 
 /* Opens a directory inside the root; what is missing on the way is made. */
-static int open_directory(int root_fd, const char *path, const struct directory_maker *make, struct error *err)
+static int open_directory(int root_fd, const char *path, const struct directory_maker *make,
+			  struct error *err)
 {
 	int fd = open_in_root(root_fd, path[0] ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
 	if (fd >= 0 || err->code != ENOENT || !make)
@@ -167,7 +181,8 @@ static int open_directory(int root_fd, const char *path, const struct directory_
 	const char *name = slash ? slash + 1 : above;
 	char last[NAME_MAX + 1];
 	if (strlen(name) > NAME_MAX)
-		return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path, NAME_MAX);
+		return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path,
+				 NAME_MAX);
 	strcpy(last, name);
 	if (slash)
 		*slash = '\0';
@@ -188,20 +203,23 @@ static int open_directory(int root_fd, const char *path, const struct directory_
 	return fd;
 }
 
-int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make, char *ret_name,
-			struct error *err)
+int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make,
+			char *ret_name, struct error *err)
 {
 	char now[PATH_MAX];
 	if (strlen(path) >= sizeof(now))
-		return error_set(err, ERROR_INPUT, "the path is longer than %zu bytes", sizeof(now) - 1);
+		return error_set(err, ERROR_INPUT, "the path is longer than %zu bytes",
+				 sizeof(now) - 1);
 	strcpy(now, path);
 	for (int links = 0; links < LINKS_MOST; links++) {
 		char *slash = strrchr(now, '/');
 		const char *name = slash ? slash + 1 : now;
 		if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-			return error_set(err, ERROR_INPUT, "%s names a directory, not a file", path);
+			return error_set(err, ERROR_INPUT, "%s names a directory, not a file",
+					 path);
 		if (strlen(name) > NAME_MAX)
-			return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path, NAME_MAX);
+			return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes",
+					 path, NAME_MAX);
 		strcpy(ret_name, name);
 		if (slash)
 			*slash = '\0';
@@ -216,9 +234,11 @@ int open_parent_in_root(int root_fd, const char *path, const struct directory_ma
 			return take_fd(&parent); /* no link, or nothing there */
 		target[size] = '\0';
 		char next[2 * PATH_MAX];
-		snprintf(next, sizeof(next), "%s%s%s", target[0] == '/' ? "" : now, target[0] == '/' ? "" : "/", target);
+		snprintf(next, sizeof(next), "%s%s%s", target[0] == '/' ? "" : now,
+			 target[0] == '/' ? "" : "/", target);
 		if (strlen(next) >= sizeof(now))
-			return error_set(err, ERROR_INPUT, "%s: a link leads to a path that is too long", path);
+			return error_set(err, ERROR_INPUT,
+					 "%s: a link leads to a path that is too long", path);
 		strcpy(now, next);
 	}
 	return error_set(err, ERROR_INPUT, "%s: more than %d links on the way", path, LINKS_MOST);

@@ -40,10 +40,12 @@ int partition_table_read(int fd, struct partition_table *ret_table, struct error
 	for (int i = 0; i < count && ret_table->count < PARTITIONS_MOST; i++) {
 		blkid_partition partition = blkid_partlist_get_partition(list, i);
 		/* libblkid counts in 512-byte units whatever the sector size is. */
-		struct partition entry = {.number = (unsigned)blkid_partition_get_partno(partition),
-					  .start_bytes = (uint64_t)blkid_partition_get_start(partition) * 512,
-					  .size_bytes = (uint64_t)blkid_partition_get_size(partition) * 512};
-		/* An extended partition is shown with two sectors by the kernel: enough for a boot loader. */
+		struct partition entry = {
+			.number = (unsigned)blkid_partition_get_partno(partition),
+			.start_bytes = (uint64_t)blkid_partition_get_start(partition) * 512,
+			.size_bytes = (uint64_t)blkid_partition_get_size(partition) * 512};
+		/* An extended partition is shown with two sectors by the kernel: enough for a boot
+		 * loader. */
 		if (blkid_partition_is_extended(partition))
 			entry.size_bytes = 1024;
 		ret_table->partitions[ret_table->count++] = entry;
@@ -69,7 +71,10 @@ int filesystem_detect(const char *device, char *ret_type, size_t type_size, stru
 		return 0;
 	}
 	if (result == -2)
-		return error_set(err, ERROR_NOT_FOUND, "%s has signatures of more than one file system: name it with FS_TYPE", device);
+		return error_set(
+			err, ERROR_NOT_FOUND,
+			"%s has signatures of more than one file system: name it with FS_TYPE",
+			device);
 	if (result < 0)
 		return error_set(err, ERROR_IO, "%s cannot be probed", device);
 	return error_set(err, ERROR_NOT_FOUND, "%s has no file system that is known", device);

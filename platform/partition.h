@@ -9,7 +9,9 @@
 
 #include "platform/error.h"
 
-enum { PARTITIONS_MOST = 256 };
+enum {
+	PARTITIONS_MOST = 256
+};
 
 struct partition {
 	unsigned number; /* from 1 */
@@ -26,7 +28,8 @@ struct partition_table {
 /* Reads the table of an open device. No table is no error: type is "". */
 int partition_table_read(int fd, struct partition_table *ret_table, struct error *err);
 
-/* The file system on a device ("ext4", "vfat", …) by its signature. ERROR_NOT_FOUND when there is none, or more than one. */
+/* The file system on a device ("ext4", "vfat", …) by its signature. ERROR_NOT_FOUND when there is
+ * none, or more than one. */
 int filesystem_detect(const char *device, char *ret_type, size_t type_size, struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The thread stage of a stream: reads ahead from the stage below into a ring of buffers, so that the stages on both sides run at
- * the same time. Declared in stream.h.
+ * The thread stage of a stream: reads ahead from the stage below into a ring of buffers, so that
+ * the stages on both sides run at the same time. Declared in stream.h.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,12 +21,12 @@ struct thread_stream {
 	pthread_cond_t changed;
 	size_t chunk_bytes;
 	unsigned chunk_count;
-	unsigned filled;  /* chunks ready to be read, from first_filled on */
+	unsigned filled; /* chunks ready to be read, from first_filled on */
 	unsigned first_filled;
-	size_t offset;	  /* read already from the first filled chunk; the reader's own */
+	size_t offset;    /* read already from the first filled chunk; the reader's own */
 	bool below_ended; /* the stage below has ended or failed: no further chunk comes */
-	bool stop;	  /* the reader is gone */
-	int result;	  /* 0 verified end, -1 failed with failure */
+	bool stop;        /* the reader is gone */
+	int result;       /* 0 verified end, -1 failed with failure */
 	struct error failure;
 	struct chunk chunks[];
 };
@@ -52,7 +52,8 @@ static void *run(void *argument)
 			self->filled++;
 			next = (next + 1) % self->chunk_count;
 		}
-		/* Less than a whole chunk: the end. stream_read_full() has seen it verified, or failed. */
+		/* Less than a whole chunk: the end. stream_read_full() has seen it verified, or
+		 * failed. */
 		bool over = got < (ssize_t)self->chunk_bytes;
 		if (over) {
 			self->below_ended = true;
@@ -116,17 +117,19 @@ static void thread_close(struct stream *stream)
 	release(self);
 }
 
-int stream_in_thread(struct stream *below, size_t chunk_bytes, unsigned chunks, struct stream **ret_stream,
-		     struct error *err)
+int stream_in_thread(struct stream *below, size_t chunk_bytes, unsigned chunks,
+		     struct stream **ret_stream, struct error *err)
 {
-	static const struct stream_operations operations = {.read = thread_read, .close = thread_close};
+	static const struct stream_operations operations = {.read = thread_read,
+							    .close = thread_close};
 	struct thread_stream *self = calloc(1, sizeof(*self) + chunks * sizeof(self->chunks[0]));
 	if (!self) {
 		stream_close(below);
 		return error_set(err, ERROR_MEMORY, "no memory for a stage");
 	}
-	self->stream = (struct stream){.operations = &operations, .size_bytes = below->size_bytes,
-					.least_bytes = below->least_bytes};
+	self->stream = (struct stream){.operations = &operations,
+				       .size_bytes = below->size_bytes,
+				       .least_bytes = below->least_bytes};
 	self->below = below;
 	self->chunk_bytes = chunk_bytes;
 	self->chunk_count = chunks;
@@ -136,8 +139,8 @@ int stream_in_thread(struct stream *below, size_t chunk_bytes, unsigned chunks, 
 		void *data;
 		if (posix_memalign(&data, 4096, chunk_bytes) != 0) {
 			release(self);
-			return error_set(err, ERROR_MEMORY, "no memory for %u buffers of %zu bytes", chunks,
-					 chunk_bytes);
+			return error_set(err, ERROR_MEMORY, "no memory for %u buffers of %zu bytes",
+					 chunks, chunk_bytes);
 		}
 		self->chunks[i].data = data;
 	}

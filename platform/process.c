@@ -21,11 +21,16 @@
 #include "platform/clock.h"
 #include "platform/text.h"
 
-enum { KILL_WAIT_MS = 10000, FIRST_INHERITED = 3, INHERITED_MOST = 8 };
+enum {
+	KILL_WAIT_MS = 10000,
+	FIRST_INHERITED = 3,
+	INHERITED_MOST = 8
+};
 
 /*
- * The children that were started here. The worker is a subreaper, so waitpid(-1) also brings orphans of actions: this table tells them
- * apart, and keeps the end of a child of ours that such a call has reaped.
+ * The children that were started here. The worker is a subreaper, so waitpid(-1) also brings
+ * orphans of actions: this table tells them apart, and keeps the end of a child of ours that such a
+ * call has reaped.
  */
 static struct {
 	pid_t pid; /* 0: free */
@@ -103,7 +108,8 @@ static bool cgroup_mount(char *out, size_t out_size)
 	return false;
 }
 
-/* The directory below which the worker's groups stand: its own cgroup, or the root when that is hidden. */
+/* The directory below which the worker's groups stand: its own cgroup, or the root when that is
+ * hidden. */
 static bool cgroup_base(char *out, size_t out_size)
 {
 	char mount_point[256];
@@ -152,7 +158,8 @@ static void pause_ms(int ms)
 	poll(NULL, 0, ms);
 }
 
-/* Ends all in a cgroup. cgroup.kill came with Linux 5.14; older kernels get a signal for each until none is left. */
+/* Ends all in a cgroup. cgroup.kill came with Linux 5.14; older kernels get a signal for each until
+ * none is left. */
 static int cgroup_kill(const char *directory, struct error *err)
 {
 	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
@@ -162,8 +169,10 @@ static int cgroup_kill(const char *directory, struct error *err)
 			kill(pid, SIGKILL);
 		reap_all();
 		if (clock_monotonic_ms() > deadline)
-			return error_set(err, ERROR_TIMEOUT, "process %d does not end after SIGKILL (stuck in the kernel?)",
-					 (int)pid);
+			return error_set(
+				err, ERROR_TIMEOUT,
+				"process %d does not end after SIGKILL (stuck in the kernel?)",
+				(int)pid);
 	}
 	return 0;
 }
@@ -222,7 +231,8 @@ int process_group_open(struct process_group *group, const char *name, struct err
 			return error_wrap(err, "end what is left in %s", group->cgroup);
 		return 0;
 	}
-	/* A cgroup tree that cannot be written (read-only, delegated elsewhere): the process group will do. */
+	/* A cgroup tree that cannot be written (read-only, delegated elsewhere): the process group
+	 * will do. */
 	group->cgroup[0] = '\0';
 	return 0;
 }
@@ -245,8 +255,8 @@ static pid_t orphan_of(pid_t parent)
 		const char *after = strrchr((char *)text.data, ')');
 		char state;
 		int ppid;
-		if (after && sscanf(after + 1, " %c %d", &state, &ppid) == 2 && ppid == parent && state != 'Z' &&
-		    !children_has((pid_t)pid))
+		if (after && sscanf(after + 1, " %c %d", &state, &ppid) == 2 && ppid == parent &&
+		    state != 'Z' && !children_has((pid_t)pid))
 			found = (pid_t)pid;
 	}
 	if (dir)
@@ -267,7 +277,9 @@ static int kill_without_cgroup(pid_t leader, struct error *err)
 		if (!group_alive && orphan == 0)
 			return 0;
 		if (clock_monotonic_ms() > deadline)
-			return error_set(err, ERROR_TIMEOUT, "processes of the action do not end after SIGKILL (stuck in the kernel?)");
+			return error_set(err, ERROR_TIMEOUT,
+					 "processes of the action do not end after SIGKILL (stuck "
+					 "in the kernel?)");
 		pause_ms(5);
 	}
 }
@@ -291,7 +303,8 @@ void process_group_close(struct process_group *group)
 
 /* Starting */
 
-/* What the child could not do travels to the parent through a pipe that closes by itself at exec. */
+/* What the child could not do travels to the parent through a pipe that closes by itself at exec.
+ */
 struct start_failure {
 	int errnum;
 	char what[64];
@@ -306,10 +319,13 @@ static void __attribute__((noreturn)) give_up(int pipe_fd, const char *what)
 	_exit(127);
 }
 
-/* Moves the descriptors to where the program expects them: first all above the range in question, then down. */
+/* Moves the descriptors to where the program expects them: first all above the range in question,
+ * then down. */
 static int place_descriptors(const struct process_options *options, int *pipe_fd)
 {
-	enum { SAFE = FIRST_INHERITED + INHERITED_MOST };
+	enum {
+		SAFE = FIRST_INHERITED + INHERITED_MOST
+	};
 	int null = open("/dev/null", O_RDWR);
 	int wanted[SAFE] = {options->stdin_fd >= 0 ? options->stdin_fd : null,
 			    options->stdout_fd >= 0 ? options->stdout_fd : STDOUT_FILENO,
@@ -329,12 +345,14 @@ static int place_descriptors(const struct process_options *options, int *pipe_fd
 	return 0;
 }
 
-static void __attribute__((noreturn)) child(const struct process_options *options, int pipe_fd, pid_t parent)
+static void __attribute__((noreturn))
+child(const struct process_options *options, int pipe_fd, pid_t parent)
 {
 	if (options->group) {
 		if (setsid() < 0)
 			give_up(pipe_fd, "setsid");
-		if (options->group->cgroup[0] && write_file_at(options->group->cgroup, "cgroup.procs", "0") < 0)
+		if (options->group->cgroup[0] &&
+		    write_file_at(options->group->cgroup, "cgroup.procs", "0") < 0)
 			give_up(pipe_fd, "join the action's cgroup");
 	}
 	if (options->die_with_parent) {
@@ -388,8 +406,8 @@ int process_start(const struct process_options *options, pid_t *ret_pid, struct 
 	} while (got < 0 && errno == EINTR);
 	if (got == (ssize_t)sizeof(failure)) {
 		waitpid(pid, NULL, 0);
-		return error_errno(err, failure.errnum, "start %s%s%s", options->argv[0], failure.what[0] ? ": " : "",
-				   failure.what);
+		return error_errno(err, failure.errnum, "start %s%s%s", options->argv[0],
+				   failure.what[0] ? ": " : "", failure.what);
 	}
 	children_add(pid);
 	if (options->group)
@@ -427,8 +445,8 @@ int process_wait(pid_t pid, int64_t timeout_ms, struct process_end *ret_end, str
 int process_check(const struct process_end *end, struct error *err)
 {
 	if (end->signalled) {
-		error_set(err, ERROR_CRASHED, "killed by signal %d (%s)%s", end->code, strsignal(end->code),
-			  end->code == SIGKILL ? ": out of memory?" : "");
+		error_set(err, ERROR_CRASHED, "killed by signal %d (%s)%s", end->code,
+			  strsignal(end->code), end->code == SIGKILL ? ": out of memory?" : "");
 		err->code = end->code;
 		return -1;
 	}
@@ -442,7 +460,8 @@ int process_check(const struct process_end *end, struct error *err)
 
 int process_run(const char *const *argv, struct error *err)
 {
-	const struct process_options options = {.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
+	const struct process_options options = {
+		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
 	pid_t pid;
 	struct process_end end;
 	if (process_start(&options, &pid, err) < 0 || process_wait(pid, -1, &end, err) < 0)

@@ -1,6 +1,6 @@
 /*
- * Processes: starting a program with its own cgroup, mount namespace and descriptors, waiting for it with a deadline, and ending it
- * with every process that it has left behind.
+ * Processes: starting a program with its own cgroup, mount namespace and descriptors, waiting for
+ * it with a deadline, and ending it with every process that it has left behind.
  */
 #ifndef PLATFORM_PROCESS_H
 #define PLATFORM_PROCESS_H
@@ -12,21 +12,24 @@
 #include "platform/error.h"
 
 /*
- * A group of processes that can be ended as one: a cgroup v2 (cgroup.kill) where there is one, else the process group and whatever
- * was re-parented to us (the caller is made a subreaper). Zero-initialise.
+ * A group of processes that can be ended as one: a cgroup v2 (cgroup.kill) where there is one, else
+ * the process group and whatever was re-parented to us (the caller is made a subreaper).
+ * Zero-initialise.
  */
 struct process_group {
 	char cgroup[512]; /* directory, "" without cgroup v2 */
-	pid_t leader;	  /* pid and process group of the first process; 0 before it is started */
+	pid_t leader;     /* pid and process group of the first process; 0 before it is started */
 };
 
 /*
- * Prepares a group. name (letters, digits, '-') becomes the cgroup's name below that of the worker. What is left of a group of
- * that name from a former life is ended first. Without cgroup v2 this succeeds and the fallback is used.
+ * Prepares a group. name (letters, digits, '-') becomes the cgroup's name below that of the worker.
+ * What is left of a group of that name from a former life is ended first. Without cgroup v2 this
+ * succeeds and the fallback is used.
  */
 int process_group_open(struct process_group *group, const char *name, struct error *err);
 
-/* Ends every process of the group with SIGKILL and waits (at most 10 s) until all are gone. ERROR_TIMEOUT names one that stays. */
+/* Ends every process of the group with SIGKILL and waits (at most 10 s) until all are gone.
+ * ERROR_TIMEOUT names one that stays. */
 int process_group_kill(struct process_group *group, struct error *err);
 
 /* Kills what is left, removes the cgroup. Safe to call on a zeroed group. */
@@ -36,20 +39,23 @@ void process_group_close(struct process_group *group);
 void process_groups_clean(void);
 
 struct process_options {
-	const char *const *argv;	/* argv[0] is the program, found in PATH */
+	const char *const *argv;        /* argv[0] is the program, found in PATH */
 	const char *const *environment; /* NULL: the caller's */
-	int stdin_fd;			/* < 0: /dev/null */
-	int stdout_fd;			/* < 0: the caller's */
+	int stdin_fd;                   /* < 0: /dev/null */
+	int stdout_fd;                  /* < 0: the caller's */
 	int stderr_fd;
-	const int *inherit;		/* descriptors that become 3, 4, … in the program; ended by -1; NULL: none */
-	bool new_mount_namespace;	/* private: no mount of the program is seen outside, all vanish with it */
-	struct process_group *group;	/* the program becomes its leader; NULL: none */
-	const char *working_directory;	/* NULL: the caller's */
-	const char *chroot;		/* NULL: none */
+	const int *inherit; /* descriptors that become 3, 4, … in the program; ended by -1; NULL:
+			       none */
+	bool new_mount_namespace;    /* private: no mount of the program is seen outside, all vanish
+					with it */
+	struct process_group *group; /* the program becomes its leader; NULL: none */
+	const char *working_directory; /* NULL: the caller's */
+	const char *chroot;            /* NULL: none */
 	bool die_with_parent;
 };
 
-/* Starts a program; -1 also when the program cannot be executed (ERROR_NOT_FOUND, ERROR_DENIED …; err names it). */
+/* Starts a program; -1 also when the program cannot be executed (ERROR_NOT_FOUND, ERROR_DENIED …;
+ * err names it). */
 int process_start(const struct process_options *options, pid_t *ret_pid, struct error *err);
 
 /* How a process ended. */
@@ -58,10 +64,12 @@ struct process_end {
 	int code; /* exit status, or the signal's number */
 };
 
-/* Waits for the end of pid; timeout_ms < 0 waits for ever. Returns 1 when it ended, 0 when the time is over. */
+/* Waits for the end of pid; timeout_ms < 0 waits for ever. Returns 1 when it ended, 0 when the time
+ * is over. */
 int process_wait(pid_t pid, int64_t timeout_ms, struct process_end *ret_end, struct error *err);
 
-/* 0 for exit status 0, else ERROR_FAILED "exit status 3" or ERROR_CRASHED "killed by signal 11 (Segmentation fault)". */
+/* 0 for exit status 0, else ERROR_FAILED "exit status 3" or ERROR_CRASHED "killed by signal 11
+ * (Segmentation fault)". */
 int process_check(const struct process_end *end, struct error *err);
 
 /* Starts, waits, checks: for helper programs whose output goes to ours. */

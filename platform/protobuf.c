@@ -15,9 +15,11 @@ int protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t 
 		    ProtobufCMessage **ret_message, struct error *err)
 {
 	static const uint8_t nothing[1];
-	ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, NULL, size, size ? data : nothing);
+	ProtobufCMessage *message =
+		protobuf_c_message_unpack(descriptor, NULL, size, size ? data : nothing);
 	if (!message)
-		return error_set(err, ERROR_PROTOCOL, "%zu bytes are no valid %s message", size, descriptor->short_name);
+		return error_set(err, ERROR_PROTOCOL, "%zu bytes are no valid %s message", size,
+				 descriptor->short_name);
 	*ret_message = message;
 	return 0;
 }

@@ -7,7 +7,9 @@
 
 #include "platform/text.h"
 
-enum { SECRETS_MOST = 256 };
+enum {
+	SECRETS_MOST = 256
+};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *secrets[SECRETS_MOST];

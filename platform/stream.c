@@ -1,4 +1,5 @@
-/* The common part of all streams, and the plain sources: see stream.h. The thread stage stands in pipeline.c. */
+/* The common part of all streams, and the plain sources: see stream.h. The thread stage stands in
+ * pipeline.c. */
 #include "platform/stream.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ ssize_t stream_read(struct stream *stream, void *data, size_t size, struct error
 	} else if (got == 0) {
 		stream->ended = true;
 	} else {
-		__atomic_store_n(&stream->read_bytes, stream->read_bytes + (uint64_t)got, __ATOMIC_RELAXED);
+		__atomic_store_n(&stream->read_bytes, stream->read_bytes + (uint64_t)got,
+				 __ATOMIC_RELAXED);
 	}
 	return got;
 }
@@ -69,7 +71,8 @@ static ssize_t fd_read(struct stream *stream, void *data, size_t size, struct er
 		if (stream->size_bytes != STREAM_SIZE_UNKNOWN &&
 		    (now > stream->size_bytes || (got == 0 && now != stream->size_bytes)))
 			return error_set(err, ERROR_CORRUPT,
-					 "%s changed while it was read: %" PRIu64 " bytes expected, %" PRIu64 " seen",
+					 "%s changed while it was read: %" PRIu64
+					 " bytes expected, %" PRIu64 " seen",
 					 source->name, stream->size_bytes, now);
 		return got;
 	}
@@ -118,7 +121,8 @@ static void memory_close(struct stream *stream)
 
 struct stream *stream_from_memory(const void *data, size_t size)
 {
-	static const struct stream_operations operations = {.read = memory_read, .close = memory_close};
+	static const struct stream_operations operations = {.read = memory_read,
+							    .close = memory_close};
 	struct memory_stream *source = calloc(1, sizeof(*source));
 	if (!source)
 		abort();

@@ -12,10 +12,13 @@
 void sysfs_set_root(const char *root);
 const char *sysfs_root(void);
 
-/* Reads a small file, path from "/sys/…" or "/proc/…" by printf, without its trailing blanks. False when it cannot be read. */
-bool sysfs_read(char *out, size_t out_size, const char *path_format, ...) __attribute__((format(printf, 3, 4)));
+/* Reads a small file, path from "/sys/…" or "/proc/…" by printf, without its trailing blanks. False
+ * when it cannot be read. */
+bool sysfs_read(char *out, size_t out_size, const char *path_format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* The same as a number (decimal). */
-bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...) __attribute__((format(printf, 2, 3)));
+bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -17,7 +17,8 @@ size_t text_utf8_sequence(const char *text, size_t size)
 	if (s[0] < 0x80)
 		return 1;
 	size_t length;
-	unsigned char low = 0x80, high = 0xbf; /* bounds of the second byte: no overlong form, surrogate, or > U+10FFFF */
+	unsigned char low = 0x80, high = 0xbf; /* bounds of the second byte: no overlong form,
+						  surrogate, or > U+10FFFF */
 	if (s[0] >= 0xc2 && s[0] <= 0xdf) {
 		length = 2;
 	} else if (s[0] >= 0xe0 && s[0] <= 0xef) {
@@ -54,7 +55,8 @@ void text_cut_utf8(char *text)
 {
 	size_t size = strlen(text);
 	size_t back = 0;
-	/* Walk back over at most three continuation bytes to the lead byte, and see if its sequence is whole. */
+	/* Walk back over at most three continuation bytes to the lead byte, and see if its sequence
+	 * is whole. */
 	while (back < 3 && back < size && ((unsigned char)text[size - 1 - back] & 0xc0) == 0x80)
 		back++;
 	if (back == size)
@@ -72,7 +74,8 @@ static size_t escape_length(const char *text, size_t size)
 		return 0;
 	size_t i = 2;
 	if (text[1] == '[') {
-		while (i < size && !((unsigned char)text[i] >= 0x40 && (unsigned char)text[i] <= 0x7e))
+		while (i < size &&
+		       !((unsigned char)text[i] >= 0x40 && (unsigned char)text[i] <= 0x7e))
 			i++;
 		return i < size ? i + 1 : size;
 	}
@@ -126,7 +129,8 @@ size_t text_to_ascii(const char *text, size_t size, char *out, size_t out_size)
 	size_t used = 0;
 	for (size_t i = 0; i < size && used + 1 < out_size;) {
 		size_t length = text_utf8_sequence(text + i, size - i);
-		bool plain = length == 1 && ((text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n');
+		bool plain =
+			length == 1 && ((text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n');
 		out[used++] = plain ? text[i] : '?';
 		i += length ? length : 1;
 	}
@@ -192,7 +196,9 @@ char *text_bytes(uint64_t bytes, char *out, size_t out_size)
 
 unsigned text_distance(const char *a, const char *b)
 {
-	enum { MOST = 64 };
+	enum {
+		MOST = 64
+	};
 	size_t a_size = strlen(a), b_size = strlen(b);
 	if (a_size >= MOST || b_size >= MOST)
 		return 99;
@@ -204,7 +210,8 @@ unsigned text_distance(const char *a, const char *b)
 	for (size_t i = 1; i <= a_size; i++) {
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= b_size; j++) {
-			int ca = tolower((unsigned char)a[i - 1]), cb = tolower((unsigned char)b[j - 1]);
+			int ca = tolower((unsigned char)a[i - 1]),
+			    cb = tolower((unsigned char)b[j - 1]);
 			unsigned best = last[j - 1] + (ca != cb);
 			if (last[j] + 1 < best)
 				best = last[j] + 1;
