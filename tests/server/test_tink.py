@@ -49,7 +49,7 @@ def test_a_workflow_from_start_to_end(server, client, workflow):
         action = client.get_action()
         assert (action.name, action.workflow_id, action.agent_id) == (name, "default/w", AGENT)
         client.run(action, message=f"{name} is done")
-    assert server.wait_state(workflow) == "SUCCESS"
+    assert server.wait_acknowledged(workflow) == "SUCCESS"
     assert [action.message for action in workflow.actions] == ["one is done", "two is done"]
     assert [(r.action_name, r.state, r.code, r.stored, r.acknowledged) for r in server.reports] == [
         (name, state, "OK", True, True) for name in ("one", "two") for state in ("RUNNING", "SUCCESS")]
@@ -400,6 +400,7 @@ def test_a_second_run_of_a_served_action_is_fine(server, client, workflow):
     client.report(client.get_action(), "RUNNING")
     client.report(action, "SUCCESS")
     assert server.violations == []
+    assert len([line for line in server.lines if "handed out again" in line]) == 1
 
 
 def test_two_reports_at_the_same_time(server, client, workflow):

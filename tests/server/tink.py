@@ -66,6 +66,7 @@ class Call:
     metadata: dict = dataclasses.field(default_factory=dict)
     report: Report = None
     served: str = None  # GetAction: the name of the action that was handed out
+    served_id: str = None
     code: str = None
     answer: str = ""  # the status message
     end_s: float = None
@@ -301,6 +302,13 @@ class TinkServer:
                   f"workflow {workflow.name} being {' or '.join(states)}")
         return workflow.state
 
+    def wait_acknowledged(self, workflow, timeout_s=30.0):
+        """Waits until the workflow is in a final state and its last report has been answered with OK."""
+        self.wait_state(workflow, timeout_s=timeout_s)
+        self.wait(lambda: [report for report in self.reports if report.workflow_id == workflow.id][-1].code == "OK",
+                  timeout_s, f"an answer to the last report of workflow {workflow.name}")
+        return workflow.state
+
     def wait_report(self, state=None, action=None, count=1, timeout_s=30.0):
         """Waits until `count` such reports have come; returns the last of them."""
         def matching():
@@ -332,8 +340,8 @@ class TinkServer:
         with self.changed:
             self.lines.append(line)
             self.changed.notify_all()
-        if self.on_line:
-            self.on_line(line)
+            if self.on_line:
+                self.on_line(line)
 
     # --- the calls
 
@@ -436,8 +444,8 @@ class TinkServer:
             raise Answer("NOT_FOUND", "no Workflows found", no_action=True)
         workflow = next((workflow for workflow in mine if not workflow.finished), mine[0])
         task, action = workflow.next_action(call.agent_id)
-        again = any(other.served == action.name and other.agent_id == call.agent_id for other in self.calls[:-1])
-        call.served = action.name
+        again = any(other.served_id == action.id for other in self.calls)
+        call.served, call.served_id = action.name, action.id
         self.rules.served(call.agent_id, action.id)
         self._save_file()
         self._say(f"{self._about(workflow, action)}  handed out{' again' if again else ''}")
