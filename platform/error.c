@@ -7,7 +7,8 @@
 
 #include "platform/text.h"
 
-static void put(struct error *err, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void put(struct error *err, const char *format,
+						      va_list args)
 {
 	/* By way of a text of our own: an argument may point into err->text. */
 	char text[ERROR_TEXT_SIZE];
@@ -65,7 +66,8 @@ int error_set(struct error *err, enum error_kind kind, const char *format, ...)
 	return -1;
 }
 
-static void put_errno(struct error *err, int errnum, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void put_errno(struct error *err, int errnum,
+							    const char *format, va_list args)
 {
 	put(err, format, args);
 	error_append(err, ": %s", strerror(errnum));

@@ -23,7 +23,8 @@ const char *sysfs_root(void)
 	return root;
 }
 
-static bool read_path(char *out, size_t out_size, const char *path_format, va_list args)
+__attribute__((format(printf, 3, 0))) static bool read_path(char *out, size_t out_size,
+							    const char *path_format, va_list args)
 {
 	char path[1024], whole[2048];
 	vsnprintf(path, sizeof(path), path_format, args);
