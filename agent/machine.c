@@ -145,8 +145,10 @@ static int run_later(const struct action_request *request, const struct config *
 	const struct action *action = action_find(request, &policy, err);
 	if (!action)
 		return -1;
+	char group[32];
+	snprintf(group, sizeof(group), "later-%d", (int)getpid());
 	const struct run_options options = {
-		.config = config, .group_name = "later", .observer = observer_log(request)};
+		.config = config, .group_name = group, .observer = observer_log(request)};
 	struct run_result result;
 	log_info("action started", "action", request->name, "image", request->image);
 	run_action(action, request, &options, &result);

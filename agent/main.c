@@ -170,7 +170,9 @@ static int work(const struct config *config)
 	if (geteuid() != 0)
 		log_warning("not running as root: actions on disks will be refused");
 	log_settings_without_effect(config);
-	process_groups_clean();
+	auto_free char *owner =
+		text_format("%s-%s", config_text(config, SETTING_ID), transport->server);
+	process_groups_claim(owner);
 	return loop_run(transport, config);
 }
 

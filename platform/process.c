@@ -1,6 +1,7 @@
 /* fork, namespaces, cgroups, waiting: see process.h. */
 #include "platform/process.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +130,8 @@ static bool cgroup_base(char *out, size_t out_size)
 	return access(out, W_OK) == 0;
 }
 
-static const char group_prefix[] = "tink-worker-";
+/* What the names of our groups begin with. */
+static char group_prefix[160] = "tink-worker-";
 
 static int write_file_at(const char *directory, const char *name, const char *text)
 {
@@ -195,14 +197,18 @@ static void cgroup_remove(const char *directory)
 		pause_ms(5);
 }
 
-void process_groups_clean(void)
+void process_groups_claim(const char *owner)
 {
 	char base[512];
+	snprintf(group_prefix, sizeof(group_prefix), "tink-worker-%.100s-", owner);
+	for (char *p = group_prefix; *p; p++)
+		if (!isalnum((unsigned char)*p))
+			*p = '-';
 	if (!cgroup_base(base, sizeof(base)))
 		return;
 	DIR *dir = opendir(base);
 	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
-		if (strncmp(entry->d_name, group_prefix, sizeof(group_prefix) - 1) != 0)
+		if (strncmp(entry->d_name, group_prefix, strlen(group_prefix)) != 0)
 			continue;
 		char path[512 + sizeof(entry->d_name)];
 		snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);

@@ -35,8 +35,11 @@ int process_group_kill(struct process_group *group, struct error *err);
 /* Kills what is left, removes the cgroup. Safe to call on a zeroed group. */
 void process_group_close(struct process_group *group);
 
-/* Ends and removes every group of a former life of the worker. Called once at start. */
-void process_groups_clean(void);
+/*
+ * Ends and removes every group of a former life of the same owner. Called once at start. owner tells two workers on one machine
+ * apart (their groups' names begin with it); what is not a letter or digit in it becomes '-'.
+ */
+void process_groups_claim(const char *owner);
 
 struct process_options {
 	const char *const *argv;        /* argv[0] is the program, found in PATH */
