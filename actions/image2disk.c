@@ -181,7 +181,7 @@ static void tell(struct action_context *context, const struct pipe *pipe, const 
 	if (now - rate->logged_ms < (int64_t)image2disk->progress_interval_s * 1000)
 		return;
 	rate->logged_ms = now;
-	char in_text[32], out_text[32], rate_text[32], eta[32] = "-";
+	char in_text[32], out_text[32], rate_text[32], eta[32] = "";
 	int64_t elapsed = now - rate->started_ms > 0 ? now - rate->started_ms : 1;
 	text_bytes(out * 1000 / (uint64_t)elapsed, rate_text, sizeof(rate_text));
 	if (size_known && progress.done > 0)
@@ -189,13 +189,16 @@ static void tell(struct action_context *context, const struct pipe *pipe, const 
 			(int64_t)((double)elapsed * (double)(progress.total - progress.done) /
 				  (double)progress.done),
 			eta, sizeof(eta));
-	char percent[16] = "-";
+	char percent[16] = "";
 	if (size_known && progress.total > 0)
-		snprintf(percent, sizeof(percent), "%.0f%%",
+		snprintf(percent, sizeof(percent), " (%.0f%%)",
 			 100.0 * (double)progress.done / (double)progress.total);
-	log_info(phase, "received", text_bytes(progress.bytes_in, in_text, sizeof(in_text)), "of",
-		 percent, "written", text_bytes(out, out_text, sizeof(out_text)), "per_second",
-		 rate_text, "left", eta);
+	char text[256];
+	snprintf(text, sizeof(text), "%s: %s received%s, %s written, %s/s%s%s", phase,
+		 text_bytes(progress.bytes_in, in_text, sizeof(in_text)), percent,
+		 text_bytes(out, out_text, sizeof(out_text)), rate_text, eta[0] ? ", left " : "",
+		 eta);
+	log_info(text);
 }
 
 static int check_size(const struct pipe *pipe, const struct disk *disk, struct error *err)

@@ -13,7 +13,7 @@ static void log_output(void *context, const char *line)
 {
 	const struct action_request *request = context;
 	if (line[0])
-		log_info("action output", "action", request->name, "line", line);
+		log_output(request->name, line);
 }
 
 struct run_observer observer_log(const struct action_request *request)

@@ -92,64 +92,101 @@ static void put_quoted(struct line *line, const char *value)
 
 static void put_value(struct line *line, const char *value)
 {
-	char clean[LINE_SIZE / 2];
+	char clean[VALUE_SIZE];
 	if (!value)
 		value = "-";
 	text_sanitize(value, strlen(value), clean, sizeof(clean));
+	/* Before quoting: a quoted secret would not be found. */
+	secret_redact(clean);
 	if (format == LOG_FORMAT_JSON || clean[0] == '\0' || strpbrk(clean, " \t\n\"=\\"))
 		put_quoted(line, clean);
 	else
 		put_text(line, clean);
 }
 
-void log_line(enum log_level level, const char *message, ...)
+static void put_pair(struct line *line, const char *key, const char *value)
 {
-	if (level < lowest)
+	/* A pair is there whole or not at all: each byte of a value may take two. */
+	if (line->used + strlen(key) + 2 * VALUE_SIZE + 16 > sizeof(line->text))
 		return;
-	struct line line = {.used = 0};
-	char now[40];
+	if (format == LOG_FORMAT_JSON) {
+		put_text(line, ",");
+		put_quoted(line, key);
+		put_text(line, ":");
+	} else {
+		put_text(line, " ");
+		put_text(line, key);
+		put_text(line, "=");
+	}
+	put_value(line, value);
+}
+
+/* Time and level, and the message in JSON. */
+static void start_line(struct line *line, enum log_level level, const char *message)
+{
+	char now[40], start[64];
+	line->used = 0;
 	clock_format_utc(clock_wall(), now, sizeof(now));
 	if (format == LOG_FORMAT_JSON) {
-		put_text(&line, "{\"time\":\"");
-		put_text(&line, now);
-		put_text(&line, "\",\"level\":\"");
-		put_text(&line, level_names[level]);
-		put_text(&line, "\",\"message\":");
-		put_quoted(&line, message);
-	} else {
-		if (format == LOG_FORMAT_TEXT) {
-			char start[64];
-			snprintf(start, sizeof(start), "%s %-7s ", now, level_names[level]);
-			put_text(&line, start);
-		}
-		put_text(&line, message);
+		put_text(line, "{\"time\":\"");
+		put_text(line, now);
+		put_text(line, "\",\"level\":\"");
+		put_text(line, level_names[level]);
+		put_text(line, "\",\"message\":");
+		put_quoted(line, message);
+		return;
 	}
-	va_list args;
-	va_start(args, message);
-	for (const char *key; (key = va_arg(args, const char *)) != NULL;) {
-		const char *value = va_arg(args, const char *);
-		if (format == LOG_FORMAT_JSON) {
-			put_text(&line, ",");
-			put_quoted(&line, key);
-			put_text(&line, ":");
-		} else {
-			put_text(&line, " ");
-			put_text(&line, key);
-			put_text(&line, "=");
-		}
-		put_value(&line, value);
+	if (format == LOG_FORMAT_TEXT) {
+		snprintf(start, sizeof(start), "%s %-7s ", now, level_names[level]);
+		put_text(line, start);
 	}
-	va_end(args);
-	line.text[line.used] = '\0';
-	secret_redact(line.text);
-	size_t size = strlen(line.text);
-	if (format == LOG_FORMAT_JSON)
-		line.text[size++] = '}';
-	line.text[size++] = '\n';
+	put_text(line, message);
+}
 
+static void end_line(struct line *line)
+{
+	if (format == LOG_FORMAT_JSON)
+		line->text[line->used++] = '}';
+	line->text[line->used++] = '\n';
 	pthread_mutex_lock(&lock);
 	/* Nobody is left to tell when standard error does not take it. */
-	ssize_t written = write(STDERR_FILENO, line.text, size);
+	ssize_t written = write(STDERR_FILENO, line->text, line->used);
 	(void)written;
 	pthread_mutex_unlock(&lock);
+}
+
+void log_line(enum log_level level, const char *message, ...)
+{
+	struct line line;
+	if (level < lowest)
+		return;
+	start_line(&line, level, message);
+	va_list args;
+	va_start(args, message);
+	for (const char *key; (key = va_arg(args, const char *)) != NULL;)
+		put_pair(&line, key, va_arg(args, const char *));
+	va_end(args);
+	end_line(&line);
+}
+
+void log_output(const char *program, const char *text)
+{
+	struct line line;
+	char clean[VALUE_SIZE];
+	if (LOG_LEVEL_INFO < lowest)
+		return;
+	if (format == LOG_FORMAT_JSON) {
+		start_line(&line, LOG_LEVEL_INFO, "output");
+		put_pair(&line, "program", program);
+		put_pair(&line, "line", text);
+	} else {
+		start_line(&line, LOG_LEVEL_INFO, "");
+		text_sanitize(program, strlen(program), clean, sizeof(clean) / 8);
+		put_text(&line, clean);
+		put_text(&line, ": ");
+		text_sanitize(text, strlen(text), clean, sizeof(clean));
+		secret_redact(clean);
+		put_text(&line, clean);
+	}
+	end_line(&line);
 }

@@ -41,6 +41,11 @@ void log_line(enum log_level level, const char *message, ...) __attribute__((sen
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__, NULL)
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__, NULL)
 
+/*
+ * A line that a program has said: as text "<program>: <line>", as JSON with the message "output" and the two as values.
+ */
+void log_output(const char *program, const char *line);
+
 /* A number as a value, living until the end of the full expression's block: "bytes", LOG_NUMBER(n).
  */
 #define LOG_NUMBER(n) log_number((int64_t)(n), (char[24]){0})
