@@ -14,7 +14,8 @@
 #include "platform/text.h"
 
 enum {
-	LINE_SIZE = 8192
+	VALUE_SIZE = 4352,
+	LINE_SIZE = 12 * VALUE_SIZE,
 };
 
 static enum log_level lowest = LOG_LEVEL_INFO;
