@@ -9,7 +9,7 @@
 #include "platform/log.h"
 #include "platform/text.h"
 
-static void log_output(void *context, const char *line)
+static void to_log(void *context, const char *line)
 {
 	const struct action_request *request = context;
 	if (line[0])
@@ -18,8 +18,7 @@ static void log_output(void *context, const char *line)
 
 struct run_observer observer_log(const struct action_request *request)
 {
-	return (struct run_observer){.on_output = log_output,
-				     .context = (void *)(uintptr_t)request};
+	return (struct run_observer){.on_output = to_log, .context = (void *)(uintptr_t)request};
 }
 
 static bool bar_shown;
