@@ -113,6 +113,11 @@ size_t text_sanitize(const char *text, size_t size, char *out, size_t out_size)
 			from = "?";
 		} else if (length == 1 && text[i] == 0x7f) {
 			from = "?";
+		} else if (length == 2 && text[i] == '\xc2' && (unsigned char)text[i + 1] < 0xa0) {
+			/* U+0080 to U+009F are control characters too: terminals take U+009B for
+			 * ESC [. */
+			from = "?";
+			from_size = 1;
 		}
 		if (used + from_size >= out_size)
 			break;
