@@ -100,10 +100,13 @@ struct action_progress {
 };
 
 /* What an action's run function gets. */
+struct action_policy;
+
 struct action_context {
 	const struct action_request *request;
 	const void *params; /* the struct that the parameter table describes, filled in */
 	struct http_options http;
+	const struct action_policy *policy; /* which images mean native actions, see actions.h */
 	const char *mount_root; /* a directory to mount things in, the action's own, gone with it */
 
 	/* Set by run(). */

@@ -87,6 +87,8 @@ static int run_action(const struct child_settings *settings, const struct action
 	if (params_parse(action, request, settings->strict, &params, err) < 0 ||
 	    make_mount_root(err) < 0 || http_setup(err) < 0)
 		return -1;
+	const struct action_policy policy = {settings->native_registries};
+	context->policy = &policy;
 	context->params = params;
 	context->mount_root = mount_root;
 	return action->run(context, err);

@@ -106,6 +106,7 @@ int child_pack(const struct action_request *request, const struct child_settings
 	if (pack_text(out, settings->action, err) < 0 ||
 	    pack_text(out, settings->tls_ca, err) < 0 ||
 	    pack_text(out, settings->log_level, err) < 0 ||
+	    pack_text(out, settings->native_registries, err) < 0 ||
 	    pack_number(out, settings->strict, err) < 0 ||
 	    pack_text(out, request->workflow_id, err) < 0 || pack_text(out, request->id, err) < 0 ||
 	    pack_text(out, request->name, err) < 0 || pack_text(out, request->image, err) < 0 ||
@@ -171,6 +172,7 @@ int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_re
 	struct child_settings settings = {.action = unpack_text(&reader)};
 	settings.tls_ca = unpack_text(&reader);
 	settings.log_level = unpack_text(&reader);
+	settings.native_registries = unpack_text(&reader);
 	if (!unpack_number(&reader, &strict) || !unpack_copy(&reader, &request.workflow_id) ||
 	    !unpack_copy(&reader, &request.id) || !unpack_copy(&reader, &request.name) ||
 	    !unpack_copy(&reader, &request.image) || !unpack_copy(&reader, &request.pid) ||

@@ -19,10 +19,11 @@ void text_list_add(char ***list, const char *text);
 
 /* What a child needs besides the request. Texts are borrowed. */
 struct child_settings {
-	const char *action;    /* name of the descriptor */
-	const char *tls_ca;    /* "" for the default */
-	const char *log_level; /* "debug" … */
-	bool strict;           /* unknown parameters are errors */
+	const char *action;            /* name of the descriptor */
+	const char *tls_ca;            /* "" for the default */
+	const char *log_level;         /* "debug" … */
+	const char *native_registries; /* see struct action_policy */
+	bool strict;                   /* unknown parameters are errors */
 };
 
 /* Packs both for the child; unpacks what child_pack() made (texts in settings then borrow from

@@ -33,7 +33,7 @@ static int run(struct action_context *context, struct error *err)
 				 sizeof(image) - 1);
 	strcpy(image, waitdaemon->image);
 	inner.image = image;
-	const struct action *action = action_find(&inner, NULL, err);
+	const struct action *action = action_find(&inner, context->policy, err);
 	if (!action)
 		return error_wrap(err, "IMAGE");
 	if (strcmp(action->name, "waitdaemon") == 0)

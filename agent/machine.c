@@ -94,7 +94,8 @@ static int start_later(const struct action_after *after, const struct action_req
 		inner.image = image;
 	/* The workflow's timeout was for saying yes, not for what comes later. */
 	inner.timeout_s = 0;
-	const struct child_settings settings = {.action = "", .tls_ca = "", .log_level = "info"};
+	const struct child_settings settings = {
+		.action = "", .tls_ca = "", .log_level = "info", .native_registries = ""};
 	auto_buffer struct buffer packed = {.cap = 64 << 20};
 	if (child_pack(&inner, &settings, &packed, err) < 0)
 		return -1;

@@ -249,6 +249,16 @@ static int with_settings(int argc, char *const *argv, bool show)
 	return result;
 }
 
+/* --help anywhere, but for what stands behind "--". */
+static bool wants_help(int argc, char *const *argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 ||
+		    strcmp(argv[i], "-help") == 0)
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	const char *first = argc > 1 ? argv[1] : "";
@@ -259,8 +269,10 @@ int main(int argc, char **argv)
 		return child_main();
 	if (strcmp(first, "console") == 0 && argc == 2)
 		return console();
-	if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0)
+	if (strcmp(first, "help") == 0)
 		return help(argc - 2, argv + 2);
+	if (wants_help(argc, argv))
+		return help(0, NULL);
 	if (strcmp(first, "docs") == 0)
 		return docs(argc - 2, argv + 2);
 	/* `config` and its flags may stand in either order. */
@@ -268,7 +280,8 @@ int main(int argc, char **argv)
 		argv[1] = argv[0];
 		return with_settings(argc - 1, argv + 1, true);
 	}
-	if (strcmp(first, "--version") == 0 || strcmp(first, "version") == 0) {
+	if (strcmp(first, "--version") == 0 || strcmp(first, "-version") == 0 ||
+	    strcmp(first, "version") == 0) {
 		printf("tink-worker %s\n", TINK_WORKER_VERSION);
 		return EXIT_OK;
 	}

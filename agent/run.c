@@ -149,6 +149,7 @@ static int request_fd(const struct action *action, const struct action_request *
 		.action = action->name,
 		.tls_ca = config_text(options->config, SETTING_TLS_CA),
 		.log_level = config_text(options->config, SETTING_LOG_LEVEL),
+		.native_registries = config_text(options->config, SETTING_NATIVE_ACTIONS),
 		.strict = options->strict};
 	auto_buffer struct buffer packed = {.cap = 64 << 20};
 	if (child_pack(request, &settings, &packed, err) < 0)

@@ -17,12 +17,14 @@
 
 /* The server tries for up to a minute before it answers with any refusal, of a report too. */
 enum {
-	CALL_TIMEOUT_MS = 95000
+	CALL_TIMEOUT_MS = 95000,
+	DEFAULT_PORT = 42113
 };
 
 struct grpc_transport {
 	struct transport transport;
 	struct grpc_channel *channel;
+	char *authority;
 	char *agent_id;
 	/* The server's own retries hide a deleted workflow behind INTERNAL; two in a row are
 	 * believed. */
@@ -186,7 +188,16 @@ static void close_grpc(struct transport *transport)
 	struct grpc_transport *self = (struct grpc_transport *)transport;
 	grpc_channel_free(self->channel);
 	free(self->agent_id);
+	free(self->authority);
 	free(self);
+}
+
+/* host -> host:42113; what has a port keeps it. An IPv6 address with a port stands in brackets. */
+static char *with_port(const char *server)
+{
+	const char *bracket = strrchr(server, ']');
+	const char *colon = strrchr(bracket ? bracket : server, ':');
+	return colon ? text_dup(server) : text_format("%s:%d", server, DEFAULT_PORT);
 }
 
 int transport_open(const struct config *config, int cancel_fd, struct transport **ret_transport,
@@ -205,8 +216,6 @@ int transport_open(const struct config *config, int cancel_fd, struct transport 
 				 "AGENT_GRPC_SERVER or grpc_authority= on the kernel command line");
 	const char *id = config_text(config, SETTING_ID);
 	if (!id[0])
-		id = config_text(config, SETTING_HW_ADDR);
-	if (!id[0])
 		return error_set(err, ERROR_INPUT,
 				 "no agent id is known: give --id MAC, AGENT_ID or worker_id= on "
 				 "the kernel command line");
@@ -215,19 +224,20 @@ int transport_open(const struct config *config, int cancel_fd, struct transport 
 		log_warning("the Tink server's certificate is not checked", "setting",
 			    "grpc-insecure-tls");
 	const char *ca = config_text(config, SETTING_TLS_CA);
+	struct grpc_transport *self = calloc(1, sizeof(*self));
+	if (!self)
+		abort();
+	self->authority = with_port(server);
+	self->transport = (struct transport){.operations = &operations, .server = self->authority};
+	self->agent_id = text_dup(id);
 	const struct grpc_options options = {
-		.authority = server,
+		.authority = self->authority,
 		.tls = config_bool(config, SETTING_GRPC_TLS),
 		.http = {.ca_file = ca[0] ? ca : NULL,
 			 .insecure = insecure,
 			 .connect_timeout_ms = 10000,
 			 .cancel_fd = cancel_fd},
 	};
-	struct grpc_transport *self = calloc(1, sizeof(*self));
-	if (!self)
-		abort();
-	self->transport = (struct transport){.operations = &operations, .server = server};
-	self->agent_id = text_dup(id);
 	self->channel = grpc_channel_new(&options);
 	*ret_transport = &self->transport;
 	return 0;

@@ -561,6 +561,12 @@ int http_exchange(struct http_client *client, const struct http_request *request
 		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
 				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
 		curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+		/* As gRPC everywhere: HTTPS_PROXY counts, for cleartext too, as it tunnels;
+		 * HTTP_PROXY does not. */
+		const char *proxy = getenv("https_proxy");
+		if (!proxy)
+			proxy = getenv("HTTPS_PROXY");
+		curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
 	}
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_exchange_body);
