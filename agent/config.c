@@ -372,10 +372,9 @@ int config_load(struct config *config, int argc, char *const *argv, char *const 
 	if (load_flags(config, argc, argv, ret_rest, err) < 0 || check(config, err) < 0)
 		return -1;
 	/* The MAC address is what a machine is known by unless something else is said. */
-	const char *mac = config_text(config, SETTING_HW_ADDR);
 	if (!config_text(config, SETTING_ID)[0])
-		put(config, SETTING_ID, mac, config->values[SETTING_HW_ADDR].origin,
-		    config->values[SETTING_HW_ADDR].spelling);
+		put(config, SETTING_ID, config_text(config, SETTING_HW_ADDR),
+		    config->values[SETTING_HW_ADDR].origin, "hw-addr");
 	for (size_t id = 0; id < SETTING_COUNT; id++)
 		if (config_settings[id].flags & SETTING_SECRET)
 			secret_add(config->values[id].value);
