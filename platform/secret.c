@@ -54,15 +54,32 @@ void secret_add_url(const char *url)
 		secret_add(query + 1);
 }
 
-void secret_redact(char *text)
+/* The longest secret that begins at text: one may begin another, and nothing of it may stay. */
+static size_t secret_at(const char *text)
 {
-	pthread_mutex_lock(&lock);
+	size_t longest = 0;
 	for (size_t i = 0; i < secret_count; i++) {
 		size_t size = strlen(secrets[i]);
-		for (char *at = text; (at = strstr(at, secrets[i])) != NULL; at += 3) {
-			memcpy(at, "***", 3);
-			memmove(at + 3, at + size, strlen(at + size) + 1);
+		if (size > longest && strncmp(text, secrets[i], size) == 0)
+			longest = size;
+	}
+	return longest;
+}
+
+void secret_redact(char *text)
+{
+	char *to = text;
+	pthread_mutex_lock(&lock);
+	for (const char *from = text; *from;) {
+		size_t size = secret_at(from);
+		if (size == 0) {
+			*to++ = *from++;
+			continue;
 		}
+		memcpy(to, "***", 3);
+		to += 3;
+		from += size;
 	}
 	pthread_mutex_unlock(&lock);
+	*to = '\0';
 }
