@@ -29,7 +29,6 @@ class Demo:
         )
         self.checksum = (options.image / "debian.sha256").read_text().split()[0]
         self.began = time.monotonic() - options.elapsed
-        self.spoke = time.monotonic()
         self.times = {}
         self.proofs = []
 

@@ -92,7 +92,7 @@ class Lab:
         on_change(action): called when an action's state changed. Says every few seconds what the
         machine showed last.
         """
-        began = said = time.monotonic()
+        began = time.monotonic()
         states = {}
         while True:
             with self.tink.changed:
@@ -112,9 +112,7 @@ class Lab:
                 raise MachineError(
                     f"workflow {workflow.name} is {workflow.state} after {timeout_s:.0f} s: {states}\n{machine.report()}"
                 )
-            if now - said >= machine.say_every_s:
-                said = now
-                self.say(f"screen: {self.last_shown(machine)}")
+            machine.heartbeat(lambda: f"screen: {self.last_shown(machine)}")
 
     @staticmethod
     def last_shown(machine):

@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -103,10 +104,7 @@ class Console:
         pending = ""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while True:
-            try:
-                data = self._sock.recv(65536)
-            except OSError:
-                data = b""
+            data = self._receive()
             if data:
                 self._log.write(data)
             pending += decoder.decode(data)
@@ -119,6 +117,23 @@ class Console:
             if not data:
                 self._log.close()
                 return
+
+    def _receive(self):
+        """What comes within a moment; empty at the end. QEMU sends single bytes, and each would wake the waiters."""
+        data = b""
+        until = None
+        while until is None or (left := until - time.monotonic()) > 0:
+            if until is not None and not select.select([self._sock], [], [], left)[0]:
+                break
+            try:
+                more = self._sock.recv(65536)
+            except OSError:
+                break
+            if not more:
+                break
+            data += more
+            until = until or time.monotonic() + 0.05
+        return data
 
     def mark(self):
         """The present end of the text: what comes after it is new."""
@@ -144,7 +159,7 @@ class Console:
         """
         regex = re.compile(pattern, re.MULTILINE)
         what = what or f"/{pattern}/ on {self.name}"
-        began = said = time.monotonic()
+        began = time.monotonic()
         while True:
             with self._changed:
                 match = regex.search(self.text, start)
@@ -162,9 +177,7 @@ class Console:
                 raise MachineError(f"the machine ended while waiting for {what}\n{self.machine.report()}")
             if now - began > timeout_s:
                 raise MachineError(f"no {what} after {timeout_s:.0f} s\n{self.machine.report()}")
-            if now - said >= self.machine.say_every_s:
-                said = now
-                self.machine.say(f"{self.name}: {self.last_line(start)[:90] or '(nothing yet)'}")
+            self.machine.heartbeat(lambda: f"{self.name}: {self.last_line(start)[:90] or '(nothing yet)'}")
 
     def login(self, timeout_s=120, user="root", start=0):
         """Waits for the login prompt after `start`, logs in without a password, quiets the shell."""
@@ -294,7 +307,7 @@ class Machine:
     say(text)     called with progress lines
     """
 
-    say_every_s = 8
+    say_every_s = 6
 
     def __init__(
         self,
@@ -329,6 +342,7 @@ class Machine:
         self.extra = list(extra)
         self.within = list(within)
         self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        self.spoke = time.monotonic()
         self.consoles = []
         self.qmp = None
         self.process = None
@@ -470,6 +484,13 @@ class Machine:
         if not self.is_alive():
             parts.append(f"    QEMU ended with {self.process.returncode}: {self._qemu_log()}")
         return "\n".join(parts + [f"    logs: {self.folder}"])
+
+    def heartbeat(self, text):
+        """Says text(), if it was silent for a while: whoever waits calls this about once a second."""
+        now = time.monotonic()
+        if now - self.spoke >= self.say_every_s:
+            self.spoke = now
+            self.say(text())
 
     # --- what one does with a machine ---
 
