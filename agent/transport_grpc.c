@@ -152,8 +152,18 @@ static enum grpc_status send_report(struct grpc_transport *self,
 	message.message = &words;
 	if (protobuf_pack(&message.base, &bytes, err) < 0)
 		return GRPC_INTERNAL;
-	return grpc_call(self->channel, "/proto.WorkflowService/ReportActionStatus", bytes.data,
-			 bytes.size, CALL_TIMEOUT_MS, &answer, err);
+	enum grpc_status status =
+		grpc_call(self->channel, "/proto.WorkflowService/ReportActionStatus", bytes.data,
+			  bytes.size, CALL_TIMEOUT_MS, &answer, err);
+	/* An answer that is none acknowledges nothing. */
+	ProtobufCMessage *unpacked;
+	if (status != GRPC_OK)
+		return status;
+	if (protobuf_unpack(&proto__action_status_response__descriptor, answer.data, answer.size,
+			    &unpacked, err) < 0)
+		return GRPC_UNKNOWN;
+	protobuf_c_message_free_unpacked(unpacked, NULL);
+	return GRPC_OK;
 }
 
 static enum transport_answer report_status(struct transport *transport,
