@@ -31,6 +31,23 @@ struct thread_stream {
 	struct chunk chunks[];
 };
 
+/* Fills a chunk from the stage below, as stream_read_full(); also ends, with less, when the reader
+ * is gone. */
+static ssize_t fill(struct thread_stream *self, struct chunk *chunk, struct error *err)
+{
+	size_t have = 0;
+	while (have < self->chunk_bytes && !__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
+		ssize_t got = stream_read(self->below, chunk->data + have,
+					  self->chunk_bytes - have, err);
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		have += (size_t)got;
+	}
+	return (ssize_t)have;
+}
+
 static void *run(void *argument)
 {
 	struct thread_stream *self = argument;
@@ -45,15 +62,15 @@ static void *run(void *argument)
 		if (stop)
 			return NULL;
 		struct chunk *chunk = &self->chunks[next];
-		ssize_t got = stream_read_full(self->below, chunk->data, self->chunk_bytes, &err);
+		ssize_t got = fill(self, chunk, &err);
 		pthread_mutex_lock(&self->lock);
 		if (got > 0) {
 			chunk->size = (size_t)got;
 			self->filled++;
 			next = (next + 1) % self->chunk_count;
 		}
-		/* Less than a whole chunk: the end. stream_read_full() has seen it verified, or
-		 * failed. */
+		/* Less than a whole chunk: the end, seen verified, or failed (or nobody is left to
+		 * read). */
 		bool over = got < (ssize_t)self->chunk_bytes;
 		if (over) {
 			self->below_ended = true;
@@ -110,7 +127,7 @@ static void thread_close(struct stream *stream)
 {
 	struct thread_stream *self = (struct thread_stream *)stream;
 	pthread_mutex_lock(&self->lock);
-	self->stop = true;
+	__atomic_store_n(&self->stop, true, __ATOMIC_RELAXED);
 	pthread_cond_signal(&self->changed);
 	pthread_mutex_unlock(&self->lock);
 	pthread_join(self->thread, NULL);
