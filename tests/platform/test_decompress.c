@@ -1,0 +1,502 @@
+/*
+ * Decompression of every format: whole, in several parts, padded, cut at every byte, damaged, with
+ * garbage behind. The compressed data is made here by the libraries.
+ */
+#include "tests/unit.h"
+
+#include <bzlib.h>
+#include <lzma.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "platform/buffer.h"
+#include "platform/decompress.h"
+
+static const enum compression formats[] = {COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ,
+					   COMPRESSION_BZIP2};
+
+static void compress_gzip(const void *data, size_t size, struct buffer *out)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)data, .avail_in = (uInt)size};
+	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	struct error err;
+	assert_ok(buffer_reserve(out, deflateBound(&z, size), &err));
+	z.next_out = out->data + out->size;
+	z.avail_out = (uInt)(out->capacity - out->size);
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	out->size += z.total_out;
+	deflateEnd(&z);
+}
+
+static void compress_zstd(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	ZSTD_CCtx *context = ZSTD_createCCtx();
+	ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
+	assert_ok(buffer_reserve(out, ZSTD_compressBound(size), &err));
+	size_t used = ZSTD_compress2(context, out->data + out->size, out->capacity - out->size,
+				     data, size);
+	assert_false(ZSTD_isError(used));
+	out->size += used;
+	ZSTD_freeCCtx(context);
+}
+
+static void compress_xz(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	assert_ok(buffer_reserve(out, lzma_stream_buffer_bound(size), &err));
+	assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC64, NULL, data, size, out->data,
+						 &out->size, out->capacity),
+			 LZMA_OK);
+}
+
+static void compress_bzip2(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	unsigned room = (unsigned)(size + size / 100 + 700);
+	assert_ok(buffer_reserve(out, room, &err));
+	assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out->data + out->size, &room,
+						  (char *)(uintptr_t)data, (unsigned)size, 1, 0, 0),
+			 BZ_OK);
+	out->size += room;
+}
+
+static void pack(enum compression format, const void *data, size_t size, struct buffer *out)
+{
+	switch (format) {
+	case COMPRESSION_GZIP:
+		compress_gzip(data, size, out);
+		return;
+	case COMPRESSION_ZSTD:
+		compress_zstd(data, size, out);
+		return;
+	case COMPRESSION_XZ:
+		compress_xz(data, size, out);
+		return;
+	case COMPRESSION_BZIP2:
+		compress_bzip2(data, size, out);
+		return;
+	case COMPRESSION_NONE:
+	case COMPRESSION_COUNT:
+		break;
+	}
+	fail();
+}
+
+/* Text that compresses, and bytes that do not. */
+static void make_data(uint8_t *data, size_t size)
+{
+	fill_random(data, size, 5);
+	for (size_t i = 0; i + 512 < size; i += 1024)
+		memset(data + i, (int)(i >> 10), 512);
+}
+
+/* A source that gives its bytes in small pieces, so that every border falls between two reads. */
+struct pieces {
+	struct stream stream;
+	const uint8_t *data;
+	size_t size, at, piece;
+};
+
+static ssize_t pieces_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	(void)err;
+	struct pieces *self = (struct pieces *)stream;
+	size_t count = self->size - self->at;
+	if (count > self->piece)
+		count = self->piece;
+	if (count > size)
+		count = size;
+	memcpy(data, self->data + self->at, count);
+	self->at += count;
+	return (ssize_t)count;
+}
+
+static void pieces_close(struct stream *stream)
+{
+	free(stream);
+}
+
+static struct stream *in_pieces(const void *data, size_t size, size_t piece)
+{
+	static const struct stream_operations operations = {.read = pieces_read,
+							    .close = pieces_close};
+	struct pieces *self = calloc(1, sizeof(*self));
+	assert_non_null(self);
+	*self = (struct pieces){.stream = {.operations = &operations, .size_bytes = size},
+				.data = data,
+				.size = size,
+				.piece = piece};
+	return &self->stream;
+}
+
+/* Decodes to the end; -1 with err when it does not get there. out is emptied first. */
+static int decode(struct stream *below, size_t read_size, struct buffer *out,
+		  enum compression *ret_compression, struct error *err)
+{
+	auto_stream struct stream *stream = NULL;
+	out->size = 0;
+	if (decompress_stream(below, &stream, ret_compression, err) < 0)
+		return -1;
+	for (;;) {
+		if (buffer_reserve(out, read_size, err) < 0)
+			return -1;
+		ssize_t got = stream_read(stream, out->data + out->size, read_size, err);
+		if (got <= 0)
+			return (int)got;
+		out->size += (size_t)got;
+	}
+}
+
+static int decode_memory(const void *data, size_t size, struct buffer *out, struct error *err)
+{
+	return decode(stream_from_memory(data, size), 65536, out, NULL, err);
+}
+
+static void decodes_every_format(void **state)
+{
+	(void)state;
+	struct error err;
+	enum {
+		SIZE = 1200000
+	};
+	uint8_t *data = malloc(SIZE);
+	make_data(data, SIZE);
+	auto_buffer struct buffer out = {.cap = 4 << 20};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		static const size_t pieces[] = {1000, 4096, SIZE};
+		static const size_t reads[] = {999, 65536, 2 * SIZE};
+		auto_buffer struct buffer packed = {.cap = 4 << 20};
+		pack(formats[i], data, SIZE, &packed);
+		for (size_t j = 0; j < COUNT(pieces); j++) {
+			enum compression found;
+			assert_ok(decode(in_pieces(packed.data, packed.size, pieces[j]), reads[j],
+					 &out, &found, &err));
+			assert_int_equal(found, formats[i]);
+			assert_int_equal(out.size, SIZE);
+			assert_memory_equal(out.data, data, SIZE);
+		}
+	}
+	free(data);
+}
+
+static void passes_what_is_not_compressed(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[10000];
+	make_data(data, sizeof(data));
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t size = 1; size <= sizeof(data); size = size < 20 ? size + 1 : size * 3) {
+		enum compression found = COMPRESSION_COUNT;
+		struct stream *stream = NULL;
+		assert_ok(decompress_stream(in_pieces(data, size, 7), &stream, &found, &err));
+		assert_int_equal(found, COMPRESSION_NONE);
+		assert_int_equal(stream->size_bytes, size);
+		stream_close(stream);
+		assert_ok(decode(in_pieces(data, size, 7), 100, &out, NULL, &err));
+		assert_int_equal(out.size, size);
+		assert_memory_equal(out.data, data, size);
+	}
+}
+
+static void refuses_nothing_at_all(void **state)
+{
+	(void)state;
+	struct error err;
+	struct stream *stream = NULL;
+	assert_fails(decompress_stream(stream_from_memory("", 0), &stream, NULL, &err),
+		     ERROR_CORRUPT, "empty");
+	assert_null(stream);
+}
+
+/* Something that was empty before it was compressed. */
+static void decodes_to_nothing(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(formats[i], "", 0, &packed);
+		assert_ok(decode_memory(packed.data, packed.size, &out, &err));
+		assert_int_equal(out.size, 0);
+	}
+}
+
+static void tells_formats_by_their_first_bytes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *bytes;
+		size_t size;
+		enum compression expected;
+	} cases[] = {
+		{"\x1f\x8b\x08", 3, COMPRESSION_GZIP},
+		{"\x1f\x8b", 2, COMPRESSION_NONE},
+		{"\x1f\x8b\x07", 3, COMPRESSION_NONE},
+		{"\x28\xb5\x2f\xfd", 4, COMPRESSION_ZSTD},
+		{"\x50\x2a\x4d\x18", 4, COMPRESSION_ZSTD},
+		{"\x5f\x2a\x4d\x18", 4, COMPRESSION_ZSTD},
+		{"\x60\x2a\x4d\x18", 4, COMPRESSION_NONE},
+		{"\xfd" "7zXZ\0", 6, COMPRESSION_XZ},
+		{"\xfd" "7zXZ", 5, COMPRESSION_NONE},
+		{"BZh91AY&SY", 10, COMPRESSION_BZIP2},
+		{"BZh9\x17rE8P\x90", 10, COMPRESSION_BZIP2},
+		{"BZh9", 4, COMPRESSION_NONE},
+		{"BZh01AY&SY", 10, COMPRESSION_NONE},
+		{"BZhello wo", 10, COMPRESSION_NONE},
+		{"", 0, COMPRESSION_NONE},
+		{"hello", 5, COMPRESSION_NONE},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(compression_detect((const uint8_t *)cases[i].bytes, cases[i].size),
+				 cases[i].expected);
+	assert_string_equal(compression_name(COMPRESSION_NONE), "raw");
+	assert_string_equal(compression_name(COMPRESSION_ZSTD), "zstd");
+}
+
+/* pigz, bgzip, pzstd, `cat a.xz b.xz`, pbzip2: several parts are one content. */
+static void decodes_several_parts(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[30000];
+	make_data(data, sizeof(data));
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(formats[i], data, 10000, &packed);
+		pack(formats[i], "", 0, &packed);
+		pack(formats[i], data + 10000, 1, &packed);
+		pack(formats[i], data + 10001, 19999, &packed);
+		static const size_t pieces[] = {1, 13, 100000};
+		for (size_t j = 0; j < COUNT(pieces); j++) {
+			assert_ok(decode(in_pieces(packed.data, packed.size, pieces[j]), 3000, &out,
+					 NULL, &err));
+			assert_int_equal(out.size, sizeof(data));
+			assert_memory_equal(out.data, data, sizeof(data));
+		}
+	}
+}
+
+static void passes_over_skippable_zstd_frames(void **state)
+{
+	(void)state;
+	struct error err;
+	static const char skippable[] = "\x53\x2a\x4d\x18\x05\0\0\0hello";
+	auto_buffer struct buffer packed = {.cap = 0}, out = {.cap = 0};
+	assert_ok(buffer_add(&packed, skippable, sizeof(skippable) - 1, &err));
+	compress_zstd("content", 7, &packed);
+	assert_ok(buffer_add(&packed, skippable, sizeof(skippable) - 1, &err));
+	assert_ok(decode_memory(packed.data, packed.size, &out, &err));
+	assert_int_equal(out.size, 7);
+	assert_memory_equal(out.data, "content", 7);
+}
+
+/* A cut anywhere, and be it one byte before the end, is seen. */
+static void refuses_a_cut_at_every_byte(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[2000];
+	make_data(data, sizeof(data));
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(formats[i], data, sizeof(data), &packed);
+		/* Fewer bytes than the format's mark are not the format: a raw image so small has
+		 * other troubles. */
+		for (size_t size = DECOMPRESS_MAGIC_SIZE; size < packed.size; size++) {
+			assert_fails(decode_memory(packed.data, size, &out, &err), ERROR_CORRUPT,
+				     "the data ends in the middle");
+			assert_contains(err.text, compression_name(formats[i]));
+		}
+		/* The same in the second part. */
+		size_t first = packed.size;
+		pack(formats[i], data, sizeof(data), &packed);
+		for (size_t size = first + 1; size < packed.size; size++)
+			assert_fails(decode_memory(packed.data, size, &out, &err), ERROR_CORRUPT,
+				     compression_name(formats[i]));
+		assert_ok(decode_memory(packed.data, packed.size, &out, &err));
+	}
+}
+
+static void refuses_garbage_behind_the_end(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer out = {.cap = 0};
+	static const struct {
+		const char *bytes;
+		size_t size;
+	} tails[] = {{"x", 1}, {"\n", 1}, {"\xff\xff\xff\xff\xff\xff\xff\xff", 8},
+		     {"\0\0\0x", 4}, {"\0\n", 2}};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		for (size_t j = 0; j < COUNT(tails); j++) {
+			auto_buffer struct buffer packed = {.cap = 0};
+			pack(formats[i], "content", 7, &packed);
+			assert_ok(buffer_add(&packed, tails[j].bytes, tails[j].size, &err));
+			for (size_t piece = 1; piece < 100; piece *= 9)
+				assert_fails(decode(in_pieces(packed.data, packed.size, piece),
+						    4096, &out, NULL, &err),
+					     ERROR_CORRUPT, "");
+		}
+	}
+}
+
+/* Zeros that fill a last block are no garbage: tapes and disks leave them. */
+static void takes_zeros_behind_the_end(void **state)
+{
+	(void)state;
+	struct error err;
+	static const uint8_t zeros[300000];
+	static const size_t sizes[] = {1, 3, 512, sizeof(zeros)};
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		for (size_t j = 0; j < COUNT(sizes); j++) {
+			auto_buffer struct buffer packed = {.cap = 0};
+			pack(formats[i], "content", 7, &packed);
+			assert_ok(buffer_add(&packed, zeros, sizes[j], &err));
+			assert_ok(decode(in_pieces(packed.data, packed.size, 1000), 4096, &out,
+					 NULL, &err));
+			assert_int_equal(out.size, 7);
+			assert_memory_equal(out.data, "content", 7);
+		}
+	}
+}
+
+/*
+ * No flipped bit goes through as other content. (Some bits mean nothing: gzip's time and name, bits
+ * of zstd's skipped bytes. With those the content must be the same.)
+ */
+static void never_gives_other_content(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[700];
+	make_data(data, sizeof(data));
+	auto_buffer struct buffer out = {.cap = 0};
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(formats[i], data, sizeof(data), &packed);
+		size_t refused = 0;
+		for (size_t bit = 0; bit < packed.size * 8; bit++) {
+			packed.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+			/* What is not recognised as the format any more passes as it is. */
+			if (compression_detect(packed.data, packed.size) == formats[i]) {
+				int result = decode_memory(packed.data, packed.size, &out, &err);
+				if (result == 0) {
+					assert_int_equal(out.size, sizeof(data));
+					assert_memory_equal(out.data, data, sizeof(data));
+				} else {
+					assert_true(err.kind == ERROR_CORRUPT ||
+						    err.kind == ERROR_UNSUPPORTED);
+					refused++;
+				}
+			}
+			packed.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		}
+		assert_true(refused > packed.size * 7);
+	}
+}
+
+static void tells_the_size_that_a_zstd_frame_has(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[5000];
+	make_data(data, sizeof(data));
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(formats[i], data, sizeof(data), &packed);
+		struct stream *stream = NULL;
+		assert_ok(decompress_stream(stream_from_memory(packed.data, packed.size), &stream,
+					    NULL, &err));
+		assert_true(stream->size_bytes == STREAM_SIZE_UNKNOWN);
+		assert_int_equal(stream->least_bytes,
+				 formats[i] == COMPRESSION_ZSTD ? sizeof(data) : 0);
+		stream_close(stream);
+	}
+}
+
+static void says_when_a_zstd_window_is_too_large(void **state)
+{
+	(void)state;
+	struct error err;
+	/* A frame's header with a window of 256 MiB (RFC 8878, 3.1.1.1.2): descriptor 0, exponent
+	 * 18, mantissa 0. */
+	static const uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 18 << 3, 1, 0, 0, 0, 0, 0};
+	auto_buffer struct buffer out = {.cap = 0};
+	assert_fails(decode_memory(frame, sizeof(frame), &out, &err), ERROR_UNSUPPORTED,
+		     "--long=27");
+}
+
+static void says_when_xz_asks_for_too_much_memory(void **state)
+{
+	(void)state;
+	struct error err;
+	lzma_options_lzma options;
+	lzma_lzma_preset(&options, 0);
+	options.dict_size = 1u << 30;
+	lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, NULL}};
+	/* The encoder would need ten times as much: only the headers are made, by hand. */
+	lzma_stream_flags flags = {.version = 0, .check = LZMA_CHECK_CRC32};
+	lzma_block block = {.version = 1,
+			    .check = LZMA_CHECK_CRC32,
+			    .filters = filters,
+			    .compressed_size = LZMA_VLI_UNKNOWN,
+			    .uncompressed_size = LZMA_VLI_UNKNOWN};
+	uint8_t data[LZMA_STREAM_HEADER_SIZE + LZMA_BLOCK_HEADER_SIZE_MAX] = {0};
+	assert_int_equal(lzma_stream_header_encode(&flags, data), LZMA_OK);
+	assert_int_equal(lzma_block_header_size(&block), LZMA_OK);
+	assert_int_equal(lzma_block_header_encode(&block, data + LZMA_STREAM_HEADER_SIZE), LZMA_OK);
+	auto_buffer struct buffer out = {.cap = 0};
+	assert_fails(decode_memory(data, sizeof(data), &out, &err), ERROR_UNSUPPORTED,
+		     "512 are allowed");
+}
+
+static ssize_t failing_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	if (stream->read_bytes > 0)
+		return error_set(err, ERROR_NETWORK, "the line is cut");
+	assert_true(size >= 20);
+	memcpy(data, "\x1f\x8b\x08\0\0\0\0\0\0\x03", 10);
+	return 10;
+}
+
+/* A failure of the source stays what it is: the retry depends on it. */
+static void passes_the_failure_of_the_source(void **state)
+{
+	(void)state;
+	struct error err;
+	static const struct stream_operations operations = {.read = failing_read,
+							    .close = pieces_close};
+	struct stream *below = calloc(1, sizeof(*below));
+	assert_non_null(below);
+	*below = (struct stream){.operations = &operations, .size_bytes = STREAM_SIZE_UNKNOWN};
+	auto_buffer struct buffer out = {.cap = 0};
+	assert_fails(decode(below, 4096, &out, NULL, &err), ERROR_NETWORK, "the line is cut");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(decodes_every_format),
+		cmocka_unit_test(passes_what_is_not_compressed),
+		cmocka_unit_test(refuses_nothing_at_all),
+		cmocka_unit_test(decodes_to_nothing),
+		cmocka_unit_test(tells_formats_by_their_first_bytes),
+		cmocka_unit_test(decodes_several_parts),
+		cmocka_unit_test(passes_over_skippable_zstd_frames),
+		cmocka_unit_test(refuses_a_cut_at_every_byte),
+		cmocka_unit_test(refuses_garbage_behind_the_end),
+		cmocka_unit_test(takes_zeros_behind_the_end),
+		cmocka_unit_test(never_gives_other_content),
+		cmocka_unit_test(tells_the_size_that_a_zstd_frame_has),
+		cmocka_unit_test(says_when_a_zstd_window_is_too_large),
+		cmocka_unit_test(says_when_xz_asks_for_too_much_memory),
+		cmocka_unit_test(passes_the_failure_of_the_source),
+	};
+	return cmocka_run_group_tests_name("decompress", tests, NULL, NULL);
+}
