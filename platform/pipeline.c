@@ -37,8 +37,8 @@ static ssize_t fill(struct thread_stream *self, struct chunk *chunk, struct erro
 {
 	size_t have = 0;
 	while (have < self->chunk_bytes && !__atomic_load_n(&self->stop, __ATOMIC_RELAXED)) {
-		ssize_t got = stream_read(self->below, chunk->data + have,
-					  self->chunk_bytes - have, err);
+		ssize_t got =
+			stream_read(self->below, chunk->data + have, self->chunk_bytes - have, err);
 		if (got < 0)
 			return -1;
 		if (got == 0)

@@ -1,6 +1,6 @@
 /*
- * What the unit tests share: cmocka with its needed headers, assertions about struct error, skipping
- * with a reason, and a directory of one's own. It is no second test framework.
+ * What the unit tests share: cmocka with its needed headers, assertions about struct error,
+ * skipping with a reason, and a directory of one's own. It is no second test framework.
  */
 #ifndef TESTS_UNIT_H
 #define TESTS_UNIT_H

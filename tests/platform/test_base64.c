@@ -45,11 +45,12 @@ static void refuses_what_is_none(void **state)
 	static const struct {
 		const char *text, *words;
 	} cases[] = {
-		{"Zm9v!", "character 5"},   {"Zm9-", "character 4"}, {"Zm9_", "character 4"},
-		{"=", "character 1"},       {"Z===", "character 2"}, {"Zg==Zg==", "character 5"},
-		{"Zm9v=", "character 5"},   {"Zg===", "character 5"}, {"Z", "ends in the middle"},
-		{"Zm9vY", "ends in the middle"}, {"Zg=", "ends in the middle"},
-		{"\xc3\xa4", "character 1"},
+		{"Zm9v!", "character 5"},      {"Zm9-", "character 4"},
+		{"Zm9_", "character 4"},       {"=", "character 1"},
+		{"Z===", "character 2"},       {"Zg==Zg==", "character 5"},
+		{"Zm9v=", "character 5"},      {"Zg===", "character 5"},
+		{"Z", "ends in the middle"},   {"Zm9vY", "ends in the middle"},
+		{"Zg=", "ends in the middle"}, {"\xc3\xa4", "character 1"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		auto_buffer struct buffer out = {.cap = 64};

@@ -239,8 +239,12 @@ static void tells_formats_by_their_first_bytes(void **state)
 		{"\x50\x2a\x4d\x18", 4, COMPRESSION_ZSTD},
 		{"\x5f\x2a\x4d\x18", 4, COMPRESSION_ZSTD},
 		{"\x60\x2a\x4d\x18", 4, COMPRESSION_NONE},
-		{"\xfd" "7zXZ\0", 6, COMPRESSION_XZ},
-		{"\xfd" "7zXZ", 5, COMPRESSION_NONE},
+		{"\xfd"
+		 "7zXZ\0",
+		 6, COMPRESSION_XZ},
+		{"\xfd"
+		 "7zXZ",
+		 5, COMPRESSION_NONE},
 		{"BZh91AY&SY", 10, COMPRESSION_BZIP2},
 		{"BZh9\x17rE8P\x90", 10, COMPRESSION_BZIP2},
 		{"BZh9", 4, COMPRESSION_NONE},
@@ -330,8 +334,11 @@ static void refuses_garbage_behind_the_end(void **state)
 	static const struct {
 		const char *bytes;
 		size_t size;
-	} tails[] = {{"x", 1}, {"\n", 1}, {"\xff\xff\xff\xff\xff\xff\xff\xff", 8},
-		     {"\0\0\0x", 4}, {"\0\n", 2}};
+	} tails[] = {{"x", 1},
+		     {"\n", 1},
+		     {"\xff\xff\xff\xff\xff\xff\xff\xff", 8},
+		     {"\0\0\0x", 4},
+		     {"\0\n", 2}};
 	for (size_t i = 0; i < COUNT(formats); i++) {
 		for (size_t j = 0; j < COUNT(tails); j++) {
 			auto_buffer struct buffer packed = {.cap = 0};

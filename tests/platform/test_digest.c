@@ -75,7 +75,8 @@ static void finds_the_line_in_checksum_files(void **state)
 	(void)state;
 	struct error err;
 	static const char *const files[] = {
-		/* sha256sum, text and binary, with paths, CR LF, blank lines and comments around. */
+		/* sha256sum, text and binary, with paths, CR LF, blank lines and comments around.
+		 */
 		OTHER "  other.raw\n" SHA256_ABC "  image.raw\n",
 		SHA256_ABC " *image.raw",
 		SHA256_ABC "  ./path/to/image.raw\n" OTHER "  x\n",
@@ -129,9 +130,9 @@ static void finds_nothing_where_nothing_is(void **state)
 		SHA256_ABC "image.raw",
 	};
 	for (size_t i = 0; i < COUNT(files); i++)
-		assert_fails(digest_find_in_file(files[i], strlen(files[i]), "image.raw", &digest,
-						 &err),
-			     ERROR_NOT_FOUND, "image.raw");
+		assert_fails(
+			digest_find_in_file(files[i], strlen(files[i]), "image.raw", &digest, &err),
+			ERROR_NOT_FOUND, "image.raw");
 }
 
 static void passes_data_and_checks_it(void **state)

@@ -1,4 +1,5 @@
-/* gRPC's frames and trailers. Whole calls are tested against servers in tests/server and tests/e2e. */
+/* gRPC's frames and trailers. Whole calls are tested against servers in tests/server and tests/e2e.
+ */
 #include "tests/unit.h"
 
 #include "platform/grpc.h"
@@ -43,7 +44,9 @@ static void refuses_other_frames(void **state)
 		{"\x80\0\0\0\3abc", 8, "flags 0x80"},
 		{"\0\0\0\0\4abc", 8, "4 bytes in a body with 3"},
 		{"\0\0\0\0\2abc", 8, "2 bytes in a body with 3"},
-		{"\0\xff\xff\xff\xff" "abc", 8, "4294967295"},
+		{"\0\xff\xff\xff\xff"
+		 "abc",
+		 8, "4294967295"},
 		{"\0\0\0\0\1a\0\0\0\0\1b", 12, "1 bytes"}, /* two messages */
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
@@ -79,12 +82,18 @@ static void reads_status_and_message(void **state)
 static void takes_only_numbers_for_a_status(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"grpc-status:",      "grpc-status: ",
-					    "grpc-status: x",    "grpc-status: -1",
-					    "grpc-status: 1000", "grpc-status: 123456789012345678",
-					    "grpc-status: 0x0",  "grpc-status",
-					    "grpc-statusx: 0",   "xgrpc-status: 0",
-					    ": 0",               ""};
+	static const char *const texts[] = {"grpc-status:",
+					    "grpc-status: ",
+					    "grpc-status: x",
+					    "grpc-status: -1",
+					    "grpc-status: 1000",
+					    "grpc-status: 123456789012345678",
+					    "grpc-status: 0x0",
+					    "grpc-status",
+					    "grpc-statusx: 0",
+					    "xgrpc-status: 0",
+					    ": 0",
+					    ""};
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		struct grpc_trailers trailers = {.has_status = false};
 		grpc_trailers_line(&trailers, texts[i], strlen(texts[i]));

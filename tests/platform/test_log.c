@@ -100,9 +100,8 @@ static void has_time_and_level_as_text(void **state)
 	log_debug("hello", "key", "value");
 	char *text = captured_text();
 	int year, month, day, at;
-	assert_int_equal(sscanf(text, "%4d-%2d-%2dT%*d:%*d:%*d.%*dZ debug %n", &year, &month, &day,
-				&at),
-			 3);
+	assert_int_equal(
+		sscanf(text, "%4d-%2d-%2dT%*d:%*d:%*d.%*dZ debug %n", &year, &month, &day, &at), 3);
 	assert_string_equal(text + at, "hello key=value\n");
 	free(text);
 }

@@ -45,13 +45,13 @@ static struct stream *probe_new(unsigned count, size_t piece, bool fails, unsign
 	struct probe *self = calloc(1, sizeof(*self));
 	assert_non_null(self);
 	*reads = *closed = 0;
-	*self = (struct probe){.stream = {.operations = &operations,
-					  .size_bytes = STREAM_SIZE_UNKNOWN},
-			       .count = count,
-			       .piece = piece,
-			       .fails = fails,
-			       .reads = reads,
-			       .closed = closed};
+	*self = (struct probe){
+		.stream = {.operations = &operations, .size_bytes = STREAM_SIZE_UNKNOWN},
+		.count = count,
+		.piece = piece,
+		.fails = fails,
+		.reads = reads,
+		.closed = closed};
 	return &self->stream;
 }
 
@@ -177,8 +177,8 @@ static void thread_passes_all_bytes(void **state)
 			assert_int_equal(stream->size_bytes, SIZE);
 			size_t have = 0;
 			for (ssize_t got; have < SIZE; have += (size_t)got) {
-				size_t room = read_sizes[j] < SIZE - have ? read_sizes[j]
-									  : SIZE - have;
+				size_t room =
+					read_sizes[j] < SIZE - have ? read_sizes[j] : SIZE - have;
 				got = stream_read(stream, out + have, room, &err);
 				assert_true(got > 0);
 			}

@@ -19,16 +19,16 @@ static void tells_utf8(void **state)
 		{"\xed\x9f\xbf", 3},
 		{"\xf0\x90\x80\x80", 4},
 		{"\xf4\x8f\xbf\xbf", 4},
-		{"\x80", 0},                 /* a continuation alone */
-		{"\xc0\x80", 0},             /* overlong NUL */
-		{"\xc1\xbf", 0},             /* overlong */
-		{"\xe0\x9f\xbf", 0},         /* overlong */
-		{"\xf0\x8f\xbf\xbf", 0},     /* overlong */
-		{"\xed\xa0\x80", 0},         /* surrogate */
-		{"\xf4\x90\x80\x80", 0},     /* above U+10FFFF */
+		{"\x80", 0},             /* a continuation alone */
+		{"\xc0\x80", 0},         /* overlong NUL */
+		{"\xc1\xbf", 0},         /* overlong */
+		{"\xe0\x9f\xbf", 0},     /* overlong */
+		{"\xf0\x8f\xbf\xbf", 0}, /* overlong */
+		{"\xed\xa0\x80", 0},     /* surrogate */
+		{"\xf4\x90\x80\x80", 0}, /* above U+10FFFF */
 		{"\xf5\x80\x80\x80", 0},
 		{"\xff", 0},
-		{"\xc3", 0},                 /* cut */
+		{"\xc3", 0}, /* cut */
 		{"\xe2\x82", 0},
 		{"\xe2\x82z", 0},
 		{"\xf0\x9f\x9a", 0},
@@ -77,7 +77,10 @@ static void makes_output_harmless(void **state)
 	} cases[] = {
 		{"plain\ttext\n", "plain\ttext\n"},
 		{"\xc3\xa4\xe2\x82\xac", "\xc3\xa4\xe2\x82\xac"},
-		{"a\xff\xfe" "b", "a\xef\xbf\xbd\xef\xbf\xbd" "b"},
+		{"a\xff\xfe"
+		 "b",
+		 "a\xef\xbf\xbd\xef\xbf\xbd"
+		 "b"},
 		{"bell\a cr\r del\x7f", "bell? cr? del?"},
 		{"\033[31mred\033[0m", "red"},
 		{"\033[1;38;5;9mred\033[K", "red"},
@@ -229,7 +232,8 @@ static void writes_sizes_for_people(void **state)
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		char out[32];
-		assert_string_equal(text_bytes(cases[i].bytes, out, sizeof(out)), cases[i].expected);
+		assert_string_equal(text_bytes(cases[i].bytes, out, sizeof(out)),
+				    cases[i].expected);
 	}
 }
 
