@@ -208,22 +208,31 @@ static int setup_log(const struct config *config, bool by_hand, struct error *er
 	return 0;
 }
 
+/* Twice: where the kernel command line is to be read is a setting itself. */
+static int load_settings(struct config *config, int argc, char *const *argv, int *ret_rest,
+			 struct error *err)
+{
+	auto_buffer struct buffer line = {.cap = 1 << 20};
+	struct error unreadable;
+	if (config_load(config, argc, argv, environ, "", ret_rest, err) < 0)
+		return -1;
+	auto_free char *path = text_format("%s/proc/cmdline", config_text(config, SETTING_ROOT));
+	/* A system without one (a container may have none) has no settings there. */
+	if (buffer_read_file(&line, path, &unreadable) < 0)
+		return 0;
+	config_free(config);
+	return config_load(config, argc, argv, environ, (const char *)line.data, ret_rest, err);
+}
+
 static int with_settings(int argc, char *const *argv, bool show)
 {
 	struct config config;
 	struct error err;
 	int rest;
-	auto_buffer struct buffer line = {.cap = 1 << 20};
-	struct error ignored;
-	/* Before the flags are known --root cannot be: the command line is that of the running
-	 * kernel, or of the root given by the environment. */
-	const char *root = getenv("AGENT_ROOT");
-	auto_free char *path = text_format("%s/proc/cmdline", root ? root : "");
-	if (buffer_read_file(&line, path, &ignored) < 0)
-		buffer_free(&line);
-	if (config_load(&config, argc, argv, environ, line.data ? (const char *)line.data : "",
-			&rest, &err) < 0)
+	if (load_settings(&config, argc, argv, &rest, &err) < 0) {
+		config_free(&config);
 		return usage_error(&err);
+	}
 	sysfs_set_root(config_text(&config, SETTING_ROOT));
 	const char *command = rest < argc ? argv[rest] : show ? "config" : "";
 	int result;
