@@ -300,12 +300,13 @@ static int run(struct action_context *context, struct error *err)
 		return error_wrap(err, "after writing %s", image2disk->device);
 	char written[32], size[32], duration[32], digest[DIGEST_TEXT_SIZE];
 	action_summary(
-		context, "wrote %s of %s (%s) to %s in %s, %u partitions, %s %s",
+		context, "wrote %s of %s%s (%s) to %s in %s, %u partition%s, %s %s",
 		text_bytes(counts.written_bytes, written, sizeof(written)),
 		text_bytes(counts.image_bytes, size, sizeof(size)),
+		counts.cleared_bytes ? ", the rest cleared as it is zeros" : "",
 		compression_name(pipe.compression), image2disk->device,
 		clock_format_duration(clock_monotonic_ms() - start, duration, sizeof(duration)),
-		partitions, digest_format(&pipe.digest, digest),
+		partitions, partitions == 1 ? "" : "s", digest_format(&pipe.digest, digest),
 		expected.type != DIGEST_NONE ? "(as expected)" : "(not compared)");
 	return 0;
 }
