@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 
 #include "platform/disk.h"
 #include "platform/partition.h"
+#include "platform/text.h"
 
 enum {
 	DEVICE_WAIT_MS = 10000,
@@ -93,6 +95,21 @@ int mount_finish(struct mount_point *mount_point, struct error *err)
 	return 0;
 }
 
+/* mountinfo writes blanks, line ends and backslashes as octal numbers: \040. */
+static void unescape(char *text)
+{
+	char *out = text;
+	for (const char *in = text; *in; in++) {
+		if (*in == '\\' && strspn(in + 1, "01234567") >= 3) {
+			*out++ = (char)((in[1] - '0') << 6 | (in[2] - '0') << 3 | (in[3] - '0'));
+			in += 3;
+		} else {
+			*out++ = *in;
+		}
+	}
+	*out = '\0';
+}
+
 /* The mount that was made last among those below path; false when there is none. */
 static bool last_mount_below(const char *path, char *out, size_t out_size)
 {
@@ -102,8 +119,10 @@ static bool last_mount_below(const char *path, char *out, size_t out_size)
 	bool found = false;
 	while (file && getline(&line, &line_size, file) > 0) {
 		char point[PATH_MAX];
-		if (sscanf(line, "%*d %*d %*s %*s %4095s", point) == 1 &&
-		    strncmp(point, path, path_size) == 0 && point[path_size] == '/') {
+		if (sscanf(line, "%*d %*d %*s %*s %4095s", point) != 1)
+			continue;
+		unescape(point);
+		if (strncmp(point, path, path_size) == 0 && point[path_size] == '/') {
 			snprintf(out, out_size, "%s", point);
 			found = true;
 		}
@@ -113,8 +132,6 @@ static bool last_mount_below(const char *path, char *out, size_t out_size)
 
 int mount_finish_tree(struct mount_point *mount_point, struct error *err)
 {
-	/* mountinfo writes blanks in paths as \040; what cannot be undone here by its name goes
-	 * with the namespace. */
 	char below[PATH_MAX];
 	while (last_mount_below(mount_point->path, below, sizeof(below)))
 		if (umount2(below, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -166,41 +183,55 @@ int set_owner_and_mode(int fd, uid_t uid, gid_t gid, mode_t mode, bool *ret_kept
 	return fchmod(fd, mode) < 0 ? error_sys(err, "mode %04o", mode) : 0;
 }
 
-/* Opens a directory inside the root; what is missing on the way is made. */
-static int open_directory(int root_fd, const char *path, const struct directory_maker *make,
+static int make_directory(int parent, const char *name, const struct directory_maker *make,
 			  struct error *err)
+{
+	if (mkdirat(parent, name, 0700) < 0)
+		return error_sys(err, "make");
+	auto_close int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return error_sys(err, "open");
+	if (set_owner_and_mode(fd, make->uid, make->gid, make->mode, NULL, err) < 0)
+		return -1;
+	return take_fd(&fd);
+}
+
+/* Opens a directory inside the root; what is missing on the way is made, also where a link leads to
+ * nothing. links: how many of these are still followed. Texts are on the heap: the recursion is as
+ * deep as the path. */
+static int open_directory(int root_fd, const char *path, const struct directory_maker *make,
+			  int links, struct error *err)
 {
 	int fd = open_in_root(root_fd, path[0] ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
 	if (fd >= 0 || err->code != ENOENT || !make)
 		return fd;
-	char above[PATH_MAX];
-	snprintf(above, sizeof(above), "%s", path);
-	for (size_t size = strlen(above); size > 0 && above[size - 1] == '/'; size--)
-		above[size - 1] = '\0';
-	char *slash = strrchr(above, '/');
-	const char *name = slash ? slash + 1 : above;
-	char last[NAME_MAX + 1];
+	auto_free char *copy = text_dup(path);
+	for (size_t size = strlen(copy); size > 0 && copy[size - 1] == '/'; size--)
+		copy[size - 1] = '\0';
+	char *slash = strrchr(copy, '/');
+	const char *name = slash ? slash + 1 : copy;
+	const char *above = slash ? copy : "";
+	if (slash)
+		*slash = '\0';
 	if (strlen(name) > NAME_MAX)
 		return error_set(err, ERROR_INPUT, "%s: a name is longer than %d bytes", path,
 				 NAME_MAX);
-	strcpy(last, name);
-	if (slash)
-		*slash = '\0';
-	else
-		above[0] = '\0';
-	auto_close int parent = open_directory(root_fd, above, make, err);
+	auto_close int parent = open_directory(root_fd, above, make, links, err);
 	if (parent < 0)
 		return -1;
-	if (mkdirat(parent, last, 0700) < 0)
-		return error_sys(err, "make the directory %s", path);
-	fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return error_sys(err, "open the directory %s", path);
-	if (set_owner_and_mode(fd, make->uid, make->gid, make->mode, NULL, err) < 0) {
-		close(fd);
-		return error_wrap(err, "the directory %s", path);
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
+	auto_free char *target = calloc(1, PATH_MAX);
+	if (!target)
+		abort();
+	if (readlinkat(parent, name, target, PATH_MAX - 1) >= 0) {
+		auto_free char *next = text_format("%s/%s", target[0] == '/' ? "" : above, target);
+		return links > 0
+			       ? open_directory(root_fd, next, make, links - 1, err)
+			       : error_set(err, ERROR_INPUT, "%s: too many links on the way", path);
 	}
-	return fd;
+	fd = make_directory(parent, name, make, err);
+	return fd < 0 ? error_wrap(err, "the directory %s", path) : fd;
 }
 
 int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make,
@@ -225,7 +256,7 @@ int open_parent_in_root(int root_fd, const char *path, const struct directory_ma
 			*slash = '\0';
 		else
 			now[0] = '\0';
-		auto_close int parent = open_directory(root_fd, now, make, err);
+		auto_close int parent = open_directory(root_fd, now, make, LINKS_MOST, err);
 		if (parent < 0)
 			return -1;
 		char target[PATH_MAX];
