@@ -80,6 +80,13 @@ def is_alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
+def _is_later(pid):
+    """Whether this is a worker's process for what waitdaemon has put off."""
+    with contextlib.suppress(OSError):
+        return b"\0later\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 def children_of(pid):
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and (_stat_fields(name) or ("", 0))[1] == pid]
 
@@ -355,11 +362,11 @@ class Worker:
         return eventually(find, timeout_s, "a process that runs an action")
 
     def others(self):
-        """Living processes in the worker's cgroup, and below it, that are not the worker."""
+        """Living processes in the worker's cgroup, and below it, that are not the worker or waiting to reboot the machine."""
         if self.cgroup is None or not self.cgroup.exists():
             return []
         pids = [int(pid) for path in self.cgroup.rglob("cgroup.procs") for pid in path.read_text().split()]
-        return [pid for pid in pids if is_alive(pid) and (self.process is None or pid != self.pid)]
+        return [pid for pid in pids if is_alive(pid) and (self.process is None or pid != self.pid) and not _is_later(pid)]
 
     def inner_cgroups(self):
         return [path for path in self.cgroup.rglob("*") if path.is_dir()] if self.cgroup and self.cgroup.exists() else []
@@ -401,11 +408,10 @@ class Worker:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
-        for pid in self.others():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
         if self.cgroup and self.cgroup.exists():
-            eventually(lambda: not self.others(), 5, "the test's cgroup being empty")
+            for path in [self.cgroup, *self.inner_cgroups()]:
+                with contextlib.suppress(OSError):
+                    (path / "cgroup.kill").write_text("1")
             for path in sorted(self.inner_cgroups(), reverse=True):
                 path.rmdir()
             for _ in range(100):
