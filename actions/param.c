@@ -108,10 +108,6 @@ static void put_value(const struct param *param, const char *value, void *params
 		      struct error *problems)
 {
 	char why[256] = "", text[1024];
-	if (param->flags & PARAM_SECRET)
-		secret_add(value);
-	else if (param->type == PARAM_URL)
-		secret_add_url(value);
 	if (convert(param, value, (char *)params + param->offset, why, sizeof(why)))
 		return;
 	char shown[256];
@@ -220,6 +216,25 @@ static const char *option_value(char *const *command, const char *option)
 	return value;
 }
 
+/* What a parameter's value is: its option on the command line overrides the environment, as in the
+ * originals. NULL: none. */
+static const char *value_of(const struct param *param, const struct action_request *request)
+{
+	const char *option = param->option ? option_value(request->command, param->option) : NULL;
+	return option ? option : environment_get(request->environment, param->name);
+}
+
+void params_learn_secrets(const struct action *action, const struct action_request *request)
+{
+	for (const struct param *param = action->params; param->name; param++) {
+		const char *value = value_of(param, request);
+		if (value && (param->flags & PARAM_SECRET))
+			secret_add(value);
+		else if (value && param->type == PARAM_URL)
+			secret_add_url(value);
+	}
+}
+
 int params_parse(const struct action *action, const struct action_request *request, bool strict,
 		 void **ret_params, struct error *err)
 {
@@ -227,13 +242,9 @@ int params_parse(const struct action *action, const struct action_request *reque
 	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
 	if (!params)
 		abort();
-	for (const struct param *param = action->params; param->name; param++) {
-		const char *value = environment_get(request->environment, param->name);
-		const char *option =
-			param->option ? option_value(request->command, param->option) : NULL;
-		/* In the original a flag on the command line overrides the environment. */
-		take(action, param, option ? option : value, params, &problems);
-	}
+	params_learn_secrets(action, request);
+	for (const struct param *param = action->params; param->name; param++)
+		take(action, param, value_of(param, request), params, &problems);
 	if (!action->passes_environment)
 		judge_unknown(action, request, strict, &problems);
 	if (problems.kind != ERROR_NONE) {

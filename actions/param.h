@@ -17,6 +17,13 @@
 int params_parse(const struct action *action, const struct action_request *request, bool strict,
 		 void **ret_params, struct error *err);
 
+/*
+ * Makes known to secret_add() what is secret in the request's parameters: values so marked,
+ * passwords and queries of URLs. The agent calls it too, as the words of a failure pass through it.
+ * params_parse() does it by itself.
+ */
+void params_learn_secrets(const struct action *action, const struct action_request *request);
+
 /* The value of KEY in a NULL-ended list of KEY=value; the later of two wins. NULL when it is not
  * there. */
 const char *environment_get(char *const *environment, const char *key);

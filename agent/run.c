@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "actions/child.h"
+#include "actions/param.h"
 #include "actions/request.h"
 #include "platform/clock.h"
 #include "platform/log.h"
@@ -267,6 +268,7 @@ void run_action(const struct action *action, const struct action_request *reques
 	*ret_result = (struct run_result){.state = RUN_FAILED, .start = clock_wall()};
 	struct run run = {
 		.options = options, .result = ret_result, .output_fd = -1, .record_fd = -1};
+	params_learn_secrets(action, request);
 	int64_t started_ms = clock_monotonic_ms();
 	uint64_t timeout_s = request->timeout_s ? request->timeout_s : action->default_timeout_s;
 	int64_t deadline_ms = timeout_s && timeout_s < INT64_MAX / 2000
