@@ -8,7 +8,8 @@
 #include "platform/text.h"
 
 enum {
-	SECRETS_MOST = 256
+	SECRETS_MOST = 256,
+	TOKEN_SHORTEST = 8
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -50,8 +51,22 @@ void secret_add_url(const char *url)
 		free(password);
 	}
 	const char *query = strchr(authority, '?');
-	if (query)
-		secret_add(query + 1);
+	if (!query)
+		return;
+	secret_add(query + 1);
+	/* A token is secret without the rest of the query, too; a short value ("true") is a word
+	 * like any other. */
+	for (const char *at = query + 1; *at;) {
+		size_t size = strcspn(at, "&#");
+		const char *equals = memchr(at, '=', size);
+		size_t value_size = equals ? size - (size_t)(equals + 1 - at) : 0;
+		if (value_size >= TOKEN_SHORTEST) {
+			char *value = text_dup_size(equals + 1, value_size);
+			secret_add(value);
+			free(value);
+		}
+		at += size + (at[size] != '\0');
+	}
 }
 
 /* The longest secret that begins at text: one may begin another, and nothing of it may stay. */
