@@ -56,16 +56,16 @@ void secret_add_url(const char *url)
 	secret_add(query + 1);
 	/* A token is secret without the rest of the query, too; a short value ("true") is a word
 	 * like any other. */
-	for (const char *at = query + 1; *at;) {
-		size_t size = strcspn(at, "&#");
-		const char *equals = memchr(at, '=', size);
-		size_t value_size = equals ? size - (size_t)(equals + 1 - at) : 0;
+	for (const char *part = query + 1; *part;) {
+		size_t size = strcspn(part, "&#");
+		const char *equals = memchr(part, '=', size);
+		size_t value_size = equals ? size - (size_t)(equals + 1 - part) : 0;
 		if (value_size >= TOKEN_SHORTEST) {
 			char *value = text_dup_size(equals + 1, value_size);
 			secret_add(value);
 			free(value);
 		}
-		at += size + (at[size] != '\0');
+		part += size + (part[size] != '\0');
 	}
 }
 
