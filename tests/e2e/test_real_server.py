@@ -678,7 +678,7 @@ def test_machine_netboots(case, tmp_path, firmware):
         print(f"{time.time() - since:.1f} s: workflow {name} is {wanted}\n{server.show(name)}")
 
     with machine:
-        wait_for_state(f"{case.name}-bad", "FAILED", 400)
+        wait_for_state(f"{case.name}-bad", "FAILED", 600)
         message = server.actions(f"{case.name}-bad")[0]["message"]
         assert f"{FILES_URL}/no-such-image.raw.zst" in message and "404" in message
         server.delete_workflow(f"{case.name}-bad")
