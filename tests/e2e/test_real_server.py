@@ -13,7 +13,6 @@ import base64
 import calendar
 import contextlib
 import ctypes
-import datetime
 import http.client
 import json
 import os
