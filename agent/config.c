@@ -138,7 +138,8 @@ const struct setting config_settings[SETTING_COUNT] = {
  * nothing is escaped. */
 static const char *next_word(const char *at, const char **ret_end)
 {
-	at += strspn(at, " \t\n");
+	while (isspace((unsigned char)*at))
+		at++;
 	if (*at == '\0')
 		return NULL;
 	bool quoted = false;
