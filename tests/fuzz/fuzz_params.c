@@ -10,7 +10,7 @@
 #include "platform/text.h"
 
 enum {
-	LINES_MOST = 128
+	LINES_MOST = 32
 };
 
 /* Texts are never NULL, numbers are within their range. */
