@@ -221,7 +221,7 @@ def test_writefile_stays_inside(station, images):
                "/etc/localtime/UTC": "usr/share/zoneinfo/UTC"}
     for path, place in written.items():
         station.succeeds(WRITEFILE, {"DEST_DISK": disk.path, "DEST_PATH": path, "CONTENTS": place})
-    deep = "/d" * 1000 + "/file"
+    deep = "/d" * 300 + "/file"
     station.succeeds(WRITEFILE, {"DEST_DISK": disk.path, "DEST_PATH": deep, "CONTENTS": "x"})
     for path in ("/etc/self", "/etc/one", "/etc/self/x"):
         station.fails(WRITEFILE, {"DEST_DISK": disk.path, "DEST_PATH": path, "CONTENTS": "x"}, path)
@@ -498,8 +498,9 @@ def test_secrets_stay_out(station, images):
     station.succeeds(WRITEFILE, {"DEST_DISK": root.path, "DEST_PATH": "/motd", "CONTENTS": "inhalt789"})
     station.succeeds(WAITDAEMON, {**good, "IMAGE": IMAGE2DISK, "WAIT_SECONDS": "0"})
     worker.wait_log("SUCCESS summary=")
-    station.web.fault("stall", path="/noise", at=MIB)
+    stall = station.web.fault("stall", path="/noise", at=MIB)
     workflow = station.submit(station.image2disk(image, disk))
+    station.web.wait(lambda: stall.hits, what="the request")
     child = worker.action_pid()
     shown = open(f"/proc/{child}/cmdline", "rb").read() + open(f"/proc/{child}/environ", "rb").read()
     station.web.stop()

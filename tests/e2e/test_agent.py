@@ -165,7 +165,7 @@ def test_server_away_in_the_middle(station, images):
     disk = station.disk(images.root())
     for down_s, sleep_s in ((0.3, 0.8), (1.2, 0.4)):
         workflow = station.submit(station.cexec(disk, f"sleep {sleep_s}; echo run >> /runs"), {"name": "reboot", "image": REBOOT})
-        station.server.wait_report("RUNNING", action="it", count=len(station.server.workflows))
+        station.begun(workflow)
         station.server.restart(down_s)
         assert station.finish(workflow) == "SUCCESS"
     with disk.mounted() as root:
@@ -177,12 +177,13 @@ def test_server_comes_back_with_an_older_state(station, images):
     disk = station.disk(images.root())
     workflow = station.submit(station.cexec(disk, "sleep 0.5; echo run >> /runs"), {"name": "reboot", "image": REBOOT})
     before = station.server.save()
-    station.server.wait_report("RUNNING", action="it")
+    station.begun(workflow)
     station.server.restart(0.1, state=before)
     assert station.finish(workflow) == "SUCCESS"
     workflow = station.submit(station.cexec(disk, "echo run >> /runs"), {"name": "hold", "image": "quay.io/acme/nonsense"})
     before = station.server.save()
-    station.server.wait(lambda: [r for r in station.server.reports if r.workflow_id == workflow.id and r.state == "SUCCESS"], what="SUCCESS")
+    station.server.wait(lambda: [report for report in station.server.reports if report.workflow_id == workflow.id and report.state == "SUCCESS"
+                                 and report.acknowledged], what="SUCCESS")
     station.server.restart(0.1, state=before)
     assert station.finish(workflow) == "FAILED"
     with disk.mounted() as root:

@@ -143,7 +143,7 @@ def test_workflow_deleted_in_the_middle(station, images):
     """The worker ends with the action, is refused, and goes on with the next workflow."""
     disk = station.disk(images.root())
     workflow = station.submit(station.cexec(disk, "sleep 0.7"), {"name": "next", "image": "reboot"})
-    station.server.wait_report("RUNNING")
+    station.begun(workflow)
     station.server.delete(workflow)
     station.succeeds("reboot")
     assert "refuses the report" in station.first.log

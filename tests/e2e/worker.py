@@ -80,10 +80,11 @@ def is_alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
-def _is_later(pid):
-    """Whether this is a worker's process for what waitdaemon has put off."""
+def _is_of_an_action(pid):
+    """Not one that is just ending (it has no words any more), nor a worker's process for what waitdaemon has put off."""
     with contextlib.suppress(OSError):
-        return b"\0later\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words != [b""] and b"later" not in words
     return False
 
 
@@ -366,14 +367,17 @@ class Worker:
         if self.cgroup is None or not self.cgroup.exists():
             return []
         pids = [int(pid) for path in self.cgroup.rglob("cgroup.procs") for pid in path.read_text().split()]
-        return [pid for pid in pids if is_alive(pid) and (self.process is None or pid != self.pid) and not _is_later(pid)]
+        return [pid for pid in pids if is_alive(pid) and (self.process is None or pid != self.pid) and _is_of_an_action(pid)]
 
     def inner_cgroups(self):
         return [path for path in self.cgroup.rglob("*") if path.is_dir()] if self.cgroup and self.cgroup.exists() else []
 
     def assert_nothing_left(self):
         """Of the action that has just ended: no process, no cgroup."""
-        assert not self.others(), f"processes are left: {run('ps', '-o', 'pid,stat,args', '-p', ','.join(map(str, self.others())))}"
+        left = self.others()
+        shown = subprocess.run(["ps", "-o", "pid,stat,args", "-p", ",".join(map(str, left))], capture_output=True, text=True,
+                               check=False).stdout if left else ""
+        assert not left, f"processes are left: {left}\n{shown}"
         eventually(lambda: not self.inner_cgroups(), 2, "the action's cgroup being removed")
 
     def stop(self, signal_number=signal.SIGTERM, timeout_s=15.0):
@@ -408,17 +412,15 @@ class Worker:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
-        if self.cgroup and self.cgroup.exists():
-            for path in [self.cgroup, *self.inner_cgroups()]:
-                with contextlib.suppress(OSError):
-                    (path / "cgroup.kill").write_text("1")
-            for path in sorted(self.inner_cgroups(), reverse=True):
-                path.rmdir()
-            for _ in range(100):
-                with contextlib.suppress(OSError):
-                    self.cgroup.rmdir()
-                    break
-                time.sleep(0.02)
+        for _ in range(250):
+            if not self.cgroup or not self.cgroup.exists():
+                break
+            with contextlib.suppress(OSError):
+                (self.cgroup / "cgroup.kill").write_text("1")  # what lies below it too
+                for path in sorted(self.inner_cgroups(), reverse=True):
+                    path.rmdir()
+                self.cgroup.rmdir()
+            time.sleep(0.02)
 
 
 class Station:
@@ -464,13 +466,27 @@ class Station:
         return workflow
 
     def finish(self, workflow, timeout_s=30.0, worker=None):
+        worker, server = worker or self.first, self.server
+
+        def is_over():
+            server.expire()
+            if worker.process.poll() is not None:
+                raise TimeoutError(f"the worker has ended with status {worker.process.returncode}")
+            about = [report for report in server.reports if report.workflow_id == workflow.id]
+            return workflow.finished and about and about[-1].code == "OK"
         try:
-            state = self.server.wait_acknowledged(workflow, timeout_s)
+            server.wait(is_over, timeout_s, f"an end of workflow {workflow.name}")
         except TimeoutError as error:
             logs = "\n".join(f"--- {w.log_path.name}\n{w.log[-3000:]}" for w in self.workers)
             raise AssertionError(f"{error}\n{logs}") from None
-        (worker or self.first).assert_nothing_left()
+        state = workflow.state
+        worker.assert_nothing_left()
         return state
+
+    def begun(self, workflow):
+        """Waits until RUNNING of the workflow's first action is acknowledged."""
+        self.server.wait(lambda: [report for report in self.server.reports if report.workflow_id == workflow.id and report.acknowledged],
+                         what=f"RUNNING of workflow {workflow.name}")
 
     def one(self, image, environment=None, worker=None, timeout_s=30.0, **fields):
         """One action to its end; returns the workflow's action (state, message)."""
@@ -536,13 +552,13 @@ class Station:
                 assert not open_by_workers(disk.path), f"{disk.path} is still open in {open_by_workers(disk.path)}"
 
     def close(self):
-        for worker in self.workers:
-            worker.close()
-        self.server.stop()
-        self.web.stop()
-        for disk in self.disks:
-            with contextlib.suppress(RuntimeError):
-                disk.close()
+        with contextlib.ExitStack() as stack:
+            for disk in self.disks:
+                stack.callback(disk.close)
+            stack.callback(self.web.stop)
+            stack.callback(self.server.stop)
+            for worker in self.workers:
+                stack.callback(worker.close)
 
 
 # --- fixtures: import them where they are used
