@@ -74,10 +74,10 @@ static size_t escape_length(const char *text, size_t size)
 		return 0;
 	size_t i = 2;
 	if (text[1] == '[') {
-		while (i < size &&
-		       !((unsigned char)text[i] >= 0x40 && (unsigned char)text[i] <= 0x7e))
+		/* Parameters and a final byte; anything else ends a sequence that was cut. */
+		while (i < size && text[i] >= 0x20 && text[i] <= 0x3f)
 			i++;
-		return i < size ? i + 1 : size;
+		return i < size && text[i] >= 0x40 && text[i] <= 0x7e ? i + 1 : i;
 	}
 	if (text[1] == ']') {
 		while (i < size && text[i] != '\007' && text[i] != '\033' && text[i] != '\n')
@@ -88,7 +88,7 @@ static size_t escape_length(const char *text, size_t size)
 			return i + 2;
 		return i;
 	}
-	return 2;
+	return text[1] >= 0x20 && text[1] <= 0x7e ? 2 : 1;
 }
 
 size_t text_sanitize(const char *text, size_t size, char *out, size_t out_size)

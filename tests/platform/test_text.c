@@ -89,6 +89,10 @@ static void makes_output_harmless(void **state)
 		{"\033]0;never ended\nnext", "\nnext"},
 		{"\033cafter", "after"},
 		{"cut\033[31", "cut"},
+		{"cut\033[31\nnext", "cut\nnext"},
+		{"cut\033[3\xc3\xa4", "cut\xc3\xa4"},
+		{"cut\033\nnext", "cut\nnext"},
+		{"cut\033\xc3\xa4", "cut\xc3\xa4"},
 		{"cut\033", "cut?"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
