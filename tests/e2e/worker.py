@@ -484,9 +484,10 @@ class Station:
         return state
 
     def begun(self, workflow):
-        """Waits until RUNNING of the workflow's first action is acknowledged."""
-        self.server.wait(lambda: [report for report in self.server.reports if report.workflow_id == workflow.id and report.acknowledged],
+        """Waits until the (first) worker has RUNNING of the workflow's first action acknowledged, and runs it."""
+        self.server.wait(lambda: [report for report in self.server.reports if report.workflow_id == workflow.id and report.code == "OK"],
                          what=f"RUNNING of workflow {workflow.name}")
+        return self.first.action_pid()
 
     def one(self, image, environment=None, worker=None, timeout_s=30.0, **fields):
         """One action to its end; returns the workflow's action (state, message)."""
