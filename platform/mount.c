@@ -20,7 +20,8 @@
 
 enum {
 	DEVICE_WAIT_MS = 10000,
-	LINKS_MOST = 40
+	LINKS_MOST = 40,
+	OPEN_TRIES = 1000
 };
 
 static int mount_device(const char *device, const char *type, const char *path, struct error *err)
@@ -154,7 +155,13 @@ int open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct e
 	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
 			       .mode = mode,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	int fd;
+	int tries = 0;
+	/* A ".." is refused with EAGAIN when anything was renamed or mounted meanwhile, anywhere on
+	 * the machine: openat2(2) says to try again. */
+	do {
+		fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	} while (fd < 0 && errno == EAGAIN && ++tries < OPEN_TRIES);
 	return fd < 0 ? error_sys(err, "open %s", path) : fd;
 }
 
