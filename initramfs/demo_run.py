@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lab import OUT, Lab  # noqa: E402
 from machine import Disk, MachineError, png_size  # noqa: E402
 
 DISK_BYTES = 4 << 30
+PICTURES = ("demo-provisioning.png", "demo-screen.png")
 
 
 class Demo:
@@ -77,7 +79,7 @@ class Demo:
             self.times.setdefault("until the first action", time.monotonic() - power_on)
             # Just before the machine goes down: its screen shows the whole story.
             if action is workflow.actions[-1]:
-                machine.screen(OUT / "demo-provisioning.png")
+                machine.screen(OUT / PICTURES[0])
 
         state = lab.wait_workflow(workflow, machine, timeout_s=420, on_change=on_change)
         self.times["until the workflow's end"] = time.monotonic() - power_on
@@ -96,7 +98,7 @@ class Demo:
         self.times["until the login prompt"] = time.monotonic() - power_on
         if not machine.resets():
             raise MachineError("the machine never rebooted")
-        machine.screen(OUT / "demo-screen.png")
+        machine.screen(OUT / PICTURES[1])
 
     def ask(self, machine):
         run = machine.ttyS0.run
@@ -122,10 +124,10 @@ class Demo:
         print(f"  {'action':<16} {'state':<9} {'duration':>9}  message")
         for action in workflow.actions:
             seconds = (action.execution_stop_s or 0) - (action.execution_start_s or 0)
-            first, *more = (action.message or "").strip().split("\n")
-            print(f"  {action.name:<16} {action.state:<9} {seconds:>7.1f} s  {first[:110]}")
-            for line in more[:3]:
-                print(f"  {'':<37}{line[:110]}")
+            lines = textwrap.wrap((action.message or "").strip(), 80) or [""]
+            print(f"  {action.name:<16} {action.state:<9} {seconds:>7.1f} s  {lines[0]}")
+            for line in lines[1:4]:
+                print(f"{'':<40}{line}")
         print()
         for what, seconds in self.times.items():
             print(f"  {what:<26} {seconds:>6.1f} s from power-on")
@@ -138,7 +140,7 @@ class Demo:
             print(f"  {what:<18} {size / 1e6:>8.1f} MB")
         print(f"  {'machine memory':<18} {self.options.memory:>8d} MB")
         print()
-        for picture in ("demo-provisioning.png", "demo-screen.png"):
+        for picture in PICTURES:
             width, height = png_size(OUT / picture)
             print(f"  out/{picture} ({width}x{height})")
         print(f"\nProvisioned and proven ({len(self.proofs)} proofs) in {total:.0f} s.", flush=True)
@@ -157,6 +159,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.stdout.reconfigure(errors="replace")
     OUT.mkdir(exist_ok=True)
+    for picture in PICTURES:
+        (OUT / picture).unlink(missing_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="tink-worker-demo-"))
     demo = Demo(options)
     try:
