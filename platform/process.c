@@ -155,6 +155,18 @@ static pid_t cgroup_member(const char *directory)
 	return pid;
 }
 
+/* Whether any process is left in a cgroup or in one below it. */
+static bool cgroup_populated(const char *directory)
+{
+	char path[768], line[64];
+	bool populated = false;
+	snprintf(path, sizeof(path), "%s/cgroup.events", directory);
+	auto_fclose FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		populated = populated || strcmp(line, "populated 1\n") == 0;
+	return populated;
+}
+
 static void pause_ms(int ms)
 {
 	poll(NULL, 0, ms);
@@ -166,7 +178,11 @@ static int cgroup_kill(const char *directory, struct error *err)
 {
 	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
 	bool at_once = write_file_at(directory, "cgroup.kill", "1") == 0;
-	for (pid_t pid; (pid = cgroup_member(directory)) != 0; pause_ms(5)) {
+	/* cgroup.kill ends those in cgroups below, too, which have no name here. */
+	for (;; pause_ms(5)) {
+		pid_t pid = cgroup_member(directory);
+		if (pid == 0 && !(at_once && cgroup_populated(directory)))
+			break;
 		if (!at_once)
 			kill(pid, SIGKILL);
 		reap_all();
@@ -204,6 +220,8 @@ void process_groups_claim(const char *owner)
 	for (char *p = group_prefix; *p; p++)
 		if (!isalnum((unsigned char)*p))
 			*p = '-';
+	/* No owner's name ends like this, so that none begins with another's. */
+	group_prefix[strlen(group_prefix) - 1] = '.';
 	if (!cgroup_base(base, sizeof(base)))
 		return;
 	DIR *dir = opendir(base);
@@ -332,7 +350,7 @@ static int place_descriptors(const struct process_options *options, int *pipe_fd
 	enum {
 		SAFE = FIRST_INHERITED + INHERITED_MOST
 	};
-	int null = open("/dev/null", O_RDWR);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int wanted[SAFE] = {options->stdin_fd >= 0 ? options->stdin_fd : null,
 			    options->stdout_fd >= 0 ? options->stdout_fd : STDOUT_FILENO,
 			    options->stderr_fd >= 0 ? options->stderr_fd : STDERR_FILENO};
