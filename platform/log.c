@@ -170,10 +170,24 @@ void log_line(enum log_level level, const char *message, ...)
 	end_line(&line);
 }
 
+/* Outside quotes a line end would begin a line that nobody has logged. */
+static void put_flat(struct line *line, const char *text, size_t most)
+{
+	char clean[VALUE_SIZE];
+	text_sanitize(text, strlen(text), clean, most < sizeof(clean) ? most : sizeof(clean));
+	secret_redact(clean);
+	for (char *p = clean; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+	put_text(line, clean);
+}
+
 void log_output(const char *program, const char *text)
 {
+	enum {
+		PROGRAM_SIZE = VALUE_SIZE / 8
+	};
 	struct line line;
-	char clean[VALUE_SIZE];
 	if (LOG_LEVEL_INFO < lowest)
 		return;
 	if (format == LOG_FORMAT_JSON) {
@@ -182,12 +196,9 @@ void log_output(const char *program, const char *text)
 		put_pair(&line, "line", text);
 	} else {
 		start_line(&line, LOG_LEVEL_INFO, "");
-		text_sanitize(program, strlen(program), clean, sizeof(clean) / 8);
-		put_text(&line, clean);
+		put_flat(&line, program, PROGRAM_SIZE);
 		put_text(&line, ": ");
-		text_sanitize(text, strlen(text), clean, sizeof(clean));
-		secret_redact(clean);
-		put_text(&line, clean);
+		put_flat(&line, text, VALUE_SIZE);
 	}
 	end_line(&line);
 }
