@@ -69,7 +69,8 @@ def test_image2disk_onto_a_partition(station, images):
     before = disk.read()
     small = station.folder / "small.raw"
     small.write_bytes(b"\x42" * (3 * MIB))
-    station.succeeds(IMAGE2DISK, {"IMG_URL": station.web.add("/small", small), "DEST_DISK": disk.partition(3)}, disk.partition(3))
+    with disk.mounted(2):
+        station.succeeds(IMAGE2DISK, {"IMG_URL": station.web.add("/small", small), "DEST_DISK": disk.partition(3)}, disk.partition(3))
     after = disk.read()
     assert after[:10 * MIB] == before[:10 * MIB]
     assert after[10 * MIB:13 * MIB] == small.read_bytes()

@@ -243,6 +243,13 @@ def test_workflows_in_a_row(station, images):
         assert (root / "a").read_text() == "of the task\n" and (root / "b").read_text() == "own\n"
 
 
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+def test_addresses_of_the_server(make_station, host):
+    station = make_station(host=host)
+    assert station.server.authority.startswith(("[::1]:", "localhost:"))
+    station.succeeds(REBOOT)
+
+
 # --- TLS
 
 

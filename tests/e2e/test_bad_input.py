@@ -661,3 +661,33 @@ def test_worker_is_not_held_up_by_what_it_cannot_write(station, images):
     assert "No space left" in message
     with disk.mounted() as root:
         assert sorted(Path(root).glob("*big*")) == [] and sorted(Path(root).glob(".tink*")) == []
+
+
+def test_names_with_anything_in_them(station, images):
+    """Names come back as they were; what is logged and reported of them forges no line and moves no cursor."""
+    disk = station.disk(images.root())
+    names = ["z" * 199, "zwei \"ü\" 'x' \\", "a\nFORGED error line=1", "\x1b[2Jred\x1b[0m", "%s%n%d", "é" * 150, "-rf", "../../etc", "\x9b31m"]
+    for name in names:
+        workflow = station.run(station.cexec(disk, "echo hello", name=name))
+        assert workflow.state == "SUCCESS"
+        reported = {report.action_name for report in station.server.reports if report.workflow_id == workflow.id}
+        assert reported == {name}
+    log = station.first.log
+    assert "\x1b" not in log and "\x9b" not in log
+    assert not re.search(r"^FORGED", log, re.M)
+
+
+def test_environment_that_is_too_large(station, images):
+    """More than the kernel takes for one program: the reason arrives, the agent lives."""
+    disk = station.disk(images.root())
+    workflow = station.run(station.cexec(disk, "echo hello", environment={"BIG": "x" * 300000}))
+    assert workflow.state == "FAILED"
+    assert "too long" in workflow.action("it").message.lower()
+    workflow = station.run(station.cexec(disk, "test \"$KEY_999\" = 999", environment={f"KEY_{number}": str(number) for number in range(1000)}))
+    assert workflow.state == "SUCCESS", workflow.action("it").message
+
+
+def test_timeouts_beyond_reason(station, images):
+    disk = station.disk(images.root())
+    for timeout in (2 ** 63 - 1, 2 ** 62, 2 ** 32, 2 ** 31):
+        assert station.run(station.cexec(disk, "true", timeout=timeout)).state == "SUCCESS", timeout
