@@ -84,8 +84,8 @@ class Demo:
         state = lab.wait_workflow(workflow, machine, timeout_s=420, on_change=on_change)
         self.times["until the workflow's end"] = time.monotonic() - power_on
         if state != "SUCCESS":
-            reasons = [f"{a.name}: {a.state}: {a.message}" for a in workflow.actions if a.state not in ("SUCCESS", "PENDING")]
-            raise MachineError("the workflow ended as " + state + "\n    " + "\n    ".join(reasons) + f"\n{machine.report()}")
+            reasons = [f"{a.name}: {a.message.split(chr(10))[0]}" for a in workflow.actions if a.state not in ("SUCCESS", "PENDING")]
+            raise MachineError(f"the workflow ended as {state}: " + "; ".join(reasons) + f"\n{machine.report()}")
         if lab.tink.violations:
             raise MachineError("the worker broke the protocol: " + "; ".join(map(str, lab.tink.violations)))
 
@@ -167,9 +167,10 @@ def main():
         demo.run(folder)
         return 0
     except MachineError as error:
-        print(f"\ndemo: {error}", file=sys.stderr)
-        if not options.keep:
-            print("demo: start it with --keep to keep the machine's disk and logs", file=sys.stderr)
+        # The reason comes last, where it is looked for; what was seen stands above it.
+        reason, _, seen = str(error).partition("\n    ")
+        hint = "" if options.keep else " (--keep keeps the machine's disk and logs)"
+        print(f"\n    {seen}\n\ndemo: FAILED: {reason}{hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ndemo: interrupted", file=sys.stderr)

@@ -480,7 +480,12 @@ class Machine:
 
     def report(self):
         """The consoles' last lines, for an error message."""
-        parts = [console.tail() for console in self.consoles if console.text.strip()]
+        parts, told = [], []
+        for console in self.consoles:
+            lines = console.text.strip().split("\n")[-5:]
+            if lines != [""] and lines not in told:  # the worker says the same on every port
+                parts.append(console.tail())
+                told.append(lines)
         if not self.is_alive():
             parts.append(f"    QEMU ended with {self.process.returncode}: {self._qemu_log()}")
         return "\n".join(parts + [f"    logs: {self.folder}"])
