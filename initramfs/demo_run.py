@@ -84,7 +84,8 @@ class Demo:
         state = lab.wait_workflow(workflow, machine, timeout_s=420, on_change=on_change)
         self.times["until the workflow's end"] = time.monotonic() - power_on
         if state != "SUCCESS":
-            reasons = [f"{a.name}: {a.message.split(chr(10))[0]}" for a in workflow.actions if a.state not in ("SUCCESS", "PENDING")]
+            stopped = [action for action in workflow.actions if action.state not in ("SUCCESS", "PENDING")]
+            reasons = [f"{action.name}: " + action.message.partition("\n")[0] for action in stopped]
             raise MachineError(f"the workflow ended as {state}: " + "; ".join(reasons) + f"\n{machine.report()}")
         if lab.tink.violations:
             raise MachineError("the worker broke the protocol: " + "; ".join(map(str, lab.tink.violations)))
