@@ -280,11 +280,12 @@ char *disk_describe(const struct disk *disk, char *out, size_t out_size)
 	/* Of virtio the vendor is a number that tells nobody anything. */
 	if (strncmp(vendor, "0x", 2) == 0)
 		vendor[0] = '\0';
-	snprintf(out, out_size, "%s (%s%s%s%s%s%s%s)", disk->path,
+	char text[512];
+	snprintf(text, sizeof(text), "%s (%s%s%s%s%s%s%s)", disk->path,
 		 text_bytes(disk->size_bytes, size, sizeof(size)), vendor[0] ? ", " : "", vendor,
 		 model[0] ? (vendor[0] ? " " : ", ") : "", model, serial[0] ? ", serial " : "",
 		 serial);
-	text_sanitize(out, strlen(out), out, out_size);
+	text_sanitize(text, strlen(text), out, out_size);
 	return out;
 }
 
