@@ -1,0 +1,410 @@
+/* Disks: finding them, writing an image, partitions. On loop devices, as root. */
+#include "tests/loop.h"
+
+#include <pthread.h>
+#include <sys/mount.h>
+
+#include "platform/disk.h"
+#include "platform/partition.h"
+#include "platform/process.h"
+#include "platform/sysfs.h"
+#include "platform/text.h"
+
+enum {
+	MIB = 1 << 20,
+	DISK_BYTES = 16 * MIB
+};
+
+static char *directory, *image;
+static struct loop loop;
+
+static int set_up(void **state)
+{
+	(void)state;
+	directory = directory_make();
+	image = path_in(directory, "image");
+	loop.fd = -1;
+	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	/* A used disk: full of something. */
+	char *old = malloc(DISK_BYTES);
+	memset(old, 0xaa, DISK_BYTES);
+	int result = fd >= 0 && write(fd, old, DISK_BYTES) == DISK_BYTES ? 0 : -1;
+	free(old);
+	close(fd);
+	return result;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	sysfs_set_root("");
+	/* Of a test that failed on the way. */
+	char *at = path_in(directory, "at");
+	umount2(at, MNT_DETACH);
+	free(at);
+	if (loop.fd >= 0)
+		loop_detach(&loop);
+	free(image);
+	directory_remove(directory);
+	return 0;
+}
+
+static uint8_t *disk_content(void)
+{
+	uint8_t *data = malloc(DISK_BYTES);
+	assert_int_equal(pread(loop.fd, data, DISK_BYTES, 0), DISK_BYTES);
+	return data;
+}
+
+static bool all_are(const uint8_t *data, size_t size, uint8_t value)
+{
+	for (size_t i = 0; i < size; i++)
+		if (data[i] != value)
+			return false;
+	return true;
+}
+
+static void says_what_is_no_block_device(void **state)
+{
+	(void)state;
+	struct error err;
+	assert_fails(disk_wait(image, 0, &err), ERROR_INPUT, "is not a block device");
+	assert_fails(disk_wait("/dev/null", 0, &err), ERROR_INPUT, "/dev/null");
+	assert_fails(disk_wait(directory, 0, &err), ERROR_INPUT, directory);
+	assert_fails(disk_wait("sda", 0, &err), ERROR_INPUT, "absolute path");
+}
+
+/* The text helps: it lists what is there. */
+static void lists_the_disks_when_one_is_missing(void **state)
+{
+	(void)state;
+	struct error err;
+	char *root = path_in(directory, "machine");
+	static const char *const folders[] = {"", "/sys", "/sys/block", "/sys/block/sda",
+					      "/sys/block/ram0"};
+	for (size_t i = 0; i < COUNT(folders); i++) {
+		char *path = path_in(root, folders[i]);
+		assert_int_equal(mkdir(path, 0755), 0);
+		free(path);
+	}
+	char *size = path_in(root, "sys/block/sda/size"),
+	     *ram = path_in(root, "sys/block/ram0/size");
+	file_write(size, "20971520\n", 9);
+	file_write(ram, "8192\n", 5);
+	sysfs_set_root(root);
+	assert_fails(disk_wait("/dev/nonexistent", 0, &err), ERROR_NOT_FOUND,
+		     "/dev/nonexistent does not exist");
+	assert_contains(err.text, "/dev/sda (10.0 GiB)");
+	assert_lacks(err.text, "ram0");
+	assert_int_equal(remove(size), 0);
+	assert_fails(disk_wait("/dev/nonexistent", 0, &err), ERROR_NOT_FOUND, "no disk at all");
+	sysfs_set_root("");
+	free(size);
+	free(ram);
+	free(root);
+}
+
+static void describes_what_it_writes_to(void **state)
+{
+	(void)state;
+	char *root = path_in(directory, "machine"), out[128];
+	static const char *const folders[] = {"",
+					      "/sys",
+					      "/sys/class",
+					      "/sys/class/block",
+					      "/sys/class/block/sda",
+					      "/sys/class/block/sda/device"};
+	for (size_t i = 0; i < COUNT(folders); i++) {
+		char *path = path_in(root, folders[i]);
+		assert_int_equal(mkdir(path, 0755), 0);
+		free(path);
+	}
+	const struct disk disk = {
+		.path = "/dev/sda", .name = "sda", .size_bytes = UINT64_C(10) << 30};
+	char *vendor = path_in(root, "sys/class/block/sda/device/vendor");
+	char *model = path_in(root, "sys/class/block/sda/device/model");
+	sysfs_set_root(root);
+	assert_string_equal(disk_describe(&disk, out, sizeof(out)), "/dev/sda (10.0 GiB)");
+	file_write(model, "HARDDISK\n", 9);
+	file_write(vendor, "QEMU    \n", 9);
+	assert_string_equal(disk_describe(&disk, out, sizeof(out)),
+			    "/dev/sda (10.0 GiB, QEMU HARDDISK)");
+	file_write(vendor, "0x1af4\n", 7);
+	assert_string_equal(disk_describe(&disk, out, sizeof(out)),
+			    "/dev/sda (10.0 GiB, HARDDISK)");
+	/* Firmware writes what it likes. */
+	file_write(model,
+		   "\xff\xfe\xfd\xfc"
+		   "1234567890abcdefghij\n",
+		   25);
+	disk_describe(&disk, out, sizeof(out));
+	assert_true(text_is_utf8(out, strlen(out)));
+	assert_contains(out, "1234567890abcdefghij)");
+	char small[16];
+	disk_describe(&disk, small, sizeof(small));
+	assert_true(strlen(small) < sizeof(small));
+	sysfs_set_root("");
+	free(vendor);
+	free(model);
+	free(root);
+}
+
+static void *appear(void *link)
+{
+	assert_int_equal(symlink(loop.path, link), 0);
+	return NULL;
+}
+
+static void waits_for_a_device(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	char *link = path_in(directory, "by-id");
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, appear, link), 0);
+	assert_ok(disk_wait(link, 10000, &err));
+	pthread_join(thread, NULL);
+	free(link);
+}
+
+static void opens_a_free_disk(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	struct disk disk, second;
+	assert_ok(disk_open(loop.path, &disk, &err));
+	assert_int_equal(disk.size_bytes, DISK_BYTES);
+	assert_int_equal(disk.sector_bytes, 512);
+	assert_string_equal(disk.name, loop.path + 5);
+	assert_false(disk.is_partition);
+	assert_fails(disk_open(loop.path, &second, &err), ERROR_BUSY, loop.path);
+	assert_ok(disk_finish(&disk, &err));
+	assert_ok(disk_open(loop.path, &disk, &err));
+	disk_close(&disk);
+	disk_close(&disk); /* safe again */
+}
+
+static void refuses_disks_that_are_in_use(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	assert_ok(process_run((const char *const[]){"mkfs.ext4", "-q", "-F", image, NULL}, &err));
+	loop_attach(&loop, image, false);
+	char *at = path_in(directory, "at");
+	assert_int_equal(mkdir(at, 0755), 0);
+	assert_int_equal(mount(loop.path, at, "ext4", 0, NULL), 0);
+	struct disk disk;
+	assert_fails(disk_open(loop.path, &disk, &err), ERROR_BUSY, "mounted at");
+	assert_contains(err.text, at);
+	assert_int_equal(umount(at), 0);
+	assert_ok(disk_open(loop.path, &disk, &err));
+	disk_close(&disk);
+	loop_detach(&loop);
+	loop_attach(&loop, image, true);
+	assert_fails(disk_open(loop.path, &disk, &err), ERROR_DENIED, "is read-only");
+	free(at);
+}
+
+/* Writing */
+
+/* An image of size bytes with runs of zeros in it. */
+static uint8_t *make_image(size_t size)
+{
+	uint8_t *data = malloc(size);
+	fill_random(data, size, 7);
+	for (size_t at = 0; at < size; at += 3 * (size_t)MIB)
+		memset(data + at, 0, size - at < MIB + 4096 ? size - at : MIB + 4096);
+	return data;
+}
+
+static void writes_an_image_whole(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	/* Smaller than the part held back, around its border, and the whole disk; in pieces of any
+	 * size. */
+	static const size_t sizes[] = {512,           MIB - 512,        MIB,       MIB + 512,
+				       5 * MIB + 512, 10 * (size_t)MIB, DISK_BYTES};
+	static const size_t pieces[] = {4096, 777777, DISK_BYTES};
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		for (size_t j = 0; j < COUNT(pieces); j++) {
+			struct disk disk;
+			struct disk_writer *writer;
+			uint8_t *data = make_image(sizes[i]);
+			assert_ok(disk_open(loop.path, &disk, &err));
+			assert_ok(disk_writer_open(&disk, &writer, &err));
+			for (size_t at = 0; at < sizes[i]; at += pieces[j]) {
+				size_t left = sizes[i] - at;
+				assert_ok(disk_writer_write(writer, data + at,
+							    left < pieces[j] ? left : pieces[j],
+							    &err));
+			}
+			assert_ok(disk_writer_finish(writer, &err));
+			struct disk_writer_counts counts = disk_writer_counts(writer);
+			assert_int_equal(counts.image_bytes, sizes[i]);
+			assert_int_equal(counts.written_bytes + counts.cleared_bytes, sizes[i]);
+			disk_writer_free(writer);
+			assert_ok(disk_finish(&disk, &err));
+			uint8_t *content = disk_content();
+			assert_memory_equal(content, data, sizes[i]);
+			free(content);
+			free(data);
+		}
+	}
+}
+
+/* Cut at any time the disk has no beginning and no end: nothing boots, no backup table is found. */
+static void leaves_no_half_truth(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	struct disk disk;
+	struct disk_writer *writer;
+	uint8_t *data = malloc(6 * MIB);
+	memset(data, 0xbb, 6 * MIB);
+	assert_ok(disk_open(loop.path, &disk, &err));
+	assert_ok(disk_writer_open(&disk, &writer, &err));
+	assert_ok(disk_writer_write(writer, data, 6 * MIB, &err));
+	disk_writer_free(writer);
+	disk_close(&disk);
+	uint8_t *content = disk_content();
+	assert_true(all_are(content, MIB, 0));
+	assert_true(all_are(content + DISK_BYTES - MIB, MIB, 0));
+	/* What lies between was written as it came, and the rest left alone. */
+	assert_true(all_are(content + MIB, 4 * MIB, 0xbb));
+	assert_true(all_are(content + 8 * MIB, 4 * MIB, 0xaa));
+	free(content);
+	free(data);
+}
+
+static void refuses_images_that_do_not_fit(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	struct disk disk;
+	struct disk_writer *writer;
+	uint8_t *data = calloc(1, DISK_BYTES + 512);
+	assert_ok(disk_open(loop.path, &disk, &err));
+	assert_ok(disk_writer_open(&disk, &writer, &err));
+	assert_fails(disk_writer_write(writer, data, DISK_BYTES + 512, &err), ERROR_INPUT,
+		     loop.path);
+	assert_ok(disk_writer_write(writer, data, DISK_BYTES, &err));
+	assert_fails(disk_writer_write(writer, data, 1, &err), ERROR_INPUT, "larger than");
+	disk_writer_free(writer);
+	assert_ok(disk_writer_open(&disk, &writer, &err));
+	assert_fails(disk_writer_finish(writer, &err), ERROR_CORRUPT, "empty");
+	disk_writer_free(writer);
+	assert_ok(disk_writer_open(&disk, &writer, &err));
+	assert_ok(disk_writer_write(writer, data, 2 * MIB + 100, &err));
+	assert_fails(disk_writer_finish(writer, &err), ERROR_CORRUPT, "multiple of 512");
+	disk_writer_free(writer);
+	disk_close(&disk);
+	free(data);
+}
+
+/* Partitions */
+
+/* Writes a table, and tells the kernel nothing. */
+static void partition(const char *script)
+{
+	struct error err;
+	char *path = path_in(directory, "script");
+	file_write(path, script, strlen(script));
+	int in = open(path, O_RDONLY | O_CLOEXEC);
+	const struct process_options options = {
+		.argv = (const char *const[]){"sfdisk", "-q", "--no-reread", "--no-tell-kernel",
+					      loop.path, NULL},
+		.stdin_fd = in,
+		.stdout_fd = -1,
+		.stderr_fd = -1};
+	pid_t pid;
+	struct process_end end;
+	assert_ok(process_start(&options, &pid, &err));
+	assert_ok(process_wait(pid, -1, &end, &err));
+	assert_ok(process_check(&end, &err));
+	close(in);
+	free(path);
+}
+
+static uint64_t node_sectors(unsigned number)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "%sp%u", loop.path, number);
+	uint64_t sectors = 0;
+	struct stat status;
+	if (stat(path, &status) < 0 || !S_ISBLK(status.st_mode))
+		return 0;
+	sysfs_read_uint(&sectors, "/sys/class/block/%s/size", path + 5);
+	return sectors;
+}
+
+static void reread(unsigned expected)
+{
+	struct error err;
+	struct disk disk;
+	unsigned count = 99;
+	assert_ok(disk_open(loop.path, &disk, &err));
+	assert_ok(disk_reread_partitions(&disk, 10000, &count, &err));
+	assert_int_equal(count, expected);
+	assert_ok(disk_finish(&disk, &err));
+}
+
+static void makes_partitions_known(void **state)
+{
+	(void)state;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	partition("label: gpt\n1 : start=2048, size=4096\n2 : start=8192, size=8192\n");
+	reread(2);
+	assert_int_equal(node_sectors(1), 4096);
+	assert_int_equal(node_sectors(2), 8192);
+	/* Another table: what is stale goes. */
+	partition("label: dos\n1 : start=4096, size=2048, type=83\n");
+	reread(1);
+	assert_int_equal(node_sectors(1), 2048);
+	assert_int_equal(node_sectors(2), 0);
+	/* None at all. */
+	char *zeros = calloc(1, MIB);
+	assert_int_equal(pwrite(loop.fd, zeros, MIB, 0), MIB);
+	free(zeros);
+	reread(0);
+	assert_int_equal(node_sectors(1), 0);
+}
+
+#define WITH_IMAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_IMAGE(says_what_is_no_block_device),
+		WITH_IMAGE(lists_the_disks_when_one_is_missing),
+		WITH_IMAGE(describes_what_it_writes_to),
+		WITH_IMAGE(waits_for_a_device),
+		WITH_IMAGE(opens_a_free_disk),
+		WITH_IMAGE(refuses_disks_that_are_in_use),
+		WITH_IMAGE(writes_an_image_whole),
+		WITH_IMAGE(leaves_no_half_truth),
+		WITH_IMAGE(refuses_images_that_do_not_fit),
+		WITH_IMAGE(makes_partitions_known),
+	};
+	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
+}
