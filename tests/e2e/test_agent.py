@@ -30,16 +30,16 @@ FAULTS = [
     ("large", {"kind": "large"}),
     ("twice", {"kind": "twice"}),
     ("empty", {"kind": "empty"}),
-    ("late", {"kind": "late", "seconds": 0.7}),
-    ("hang", {"kind": "hang", "seconds": 0.5}),
-    ("restart", {"kind": "restart", "seconds": 0.3}),
-    ("restart-though-stored", {"kind": "restart", "seconds": 0.3, "stored": True}),
-    ("refused", {"kind": "outage", "mode": "refuse", "seconds": 0.5}),
-    ("web-page", {"kind": "outage", "mode": "html", "seconds": 0.5}),
-    ("junk", {"kind": "outage", "mode": "junk", "seconds": 0.5}),
-    ("bad-gateway", {"kind": "outage", "mode": "h2-502", "seconds": 0.5}),
-    ("cut-answer", {"kind": "outage", "mode": "h2-cut", "seconds": 0.5}),
-    ("no-status", {"kind": "outage", "mode": "h2-no-status", "seconds": 0.5}),
+    ("late", {"kind": "late", "seconds": 0.4}),
+    ("hang", {"kind": "hang", "seconds": 0.25}),
+    ("restart", {"kind": "restart", "seconds": 0.2}),
+    ("restart-though-stored", {"kind": "restart", "seconds": 0.2, "stored": True}),
+    ("refused", {"kind": "outage", "mode": "refuse", "seconds": 0.25}),
+    ("web-page", {"kind": "outage", "mode": "html", "seconds": 0.25}),
+    ("junk", {"kind": "outage", "mode": "junk", "seconds": 0.25}),
+    ("bad-gateway", {"kind": "outage", "mode": "h2-502", "seconds": 0.25}),
+    ("cut-answer", {"kind": "outage", "mode": "h2-cut", "seconds": 0.25}),
+    ("no-status", {"kind": "outage", "mode": "h2-no-status", "seconds": 0.25}),
 ]
 GROUPS = [FAULTS[:7], FAULTS[7:11], FAULTS[11:17], FAULTS[17:21], FAULTS[21:]]
 GROUP_NAMES = ["status", "connection", "answer", "away", "stranger"]
@@ -111,7 +111,7 @@ def test_get_action_is_asked_again(station, faults):
 
 def test_late_and_repeated_answers(station):
     """An answer that comes late, or twice, is one answer: the next action is not mistaken for its."""
-    for fields in ({"kind": "late", "seconds": 1.5}, {"kind": "twice"}, {"kind": "late", "seconds": 0.5}):
+    for fields in ({"kind": "late", "seconds": 1.5}, {"kind": "twice"}, {"kind": "late", "seconds": 0.25}):
         station.server.fault(state="SUCCESS", action="first", **fields)
         workflow = station.run({"name": "first", "image": REBOOT}, {"name": "second", "image": REBOOT}, {"name": "third", "image": "127.0.0.1/embedded/poweroff"})
         assert workflow.state == "SUCCESS"

@@ -328,7 +328,7 @@ class Worker:
         argv = [str(BINARY)]
         if self.connect:
             argv += ["--grpc-server", self.station.server.authority, "--grpc-tls=false", "--id", self.agent,
-                     "--grpc-retry-interval", "200ms", "--backoff-max-interval", "400ms",
+                     "--grpc-retry-interval", "200ms", "--backoff-max-interval", "100ms",
                      "--reboot-command", str(self._reboot_script())]
         script = f"umask {self.umask}; ulimit -c 0\n"
         if self.cgroup:
