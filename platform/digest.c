@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform/text.h"
+
 static const struct {
 	const char *name;
 	size_t bytes;
@@ -19,21 +21,10 @@ enum {
 	TYPE_COUNT = sizeof(types) / sizeof(types[0])
 };
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static size_t hex_length(const char *text, size_t size)
 {
 	size_t length = 0;
-	while (length < size && hex_value(text[length]) >= 0)
+	while (length < size && text_hex_value(text[length]) >= 0)
 		length++;
 	return length;
 }
@@ -46,8 +37,8 @@ static bool from_hex(const char *hex, size_t digits, struct digest *digest)
 			continue;
 		*digest = (struct digest){.type = (enum digest_type)type};
 		for (size_t i = 0; i < types[type].bytes; i++)
-			digest->bytes[i] =
-				(uint8_t)(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
+			digest->bytes[i] = (uint8_t)(text_hex_value(hex[2 * i]) << 4 |
+						     text_hex_value(hex[2 * i + 1]));
 		return true;
 	}
 	return false;

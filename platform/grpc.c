@@ -88,25 +88,14 @@ int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, 
 	return 0;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* grpc-message is percent-encoded UTF-8; what is no valid escape stands for itself. */
 static void decode_message(const char *value, size_t size, char *out, size_t out_size)
 {
 	char decoded[GRPC_TEXT_SIZE];
 	size_t used = 0;
 	for (size_t i = 0; i < size && used < sizeof(decoded); i++) {
-		int high = value[i] == '%' && i + 2 < size ? hex_value(value[i + 1]) : -1;
-		int low = high >= 0 ? hex_value(value[i + 2]) : -1;
+		int high = value[i] == '%' && i + 2 < size ? text_hex_value(value[i + 1]) : -1;
+		int low = high >= 0 ? text_hex_value(value[i + 2]) : -1;
 		if (low >= 0) {
 			decoded[used++] = (char)(high << 4 | low);
 			i += 2;

@@ -143,6 +143,17 @@ size_t text_to_ascii(const char *text, size_t size, char *out, size_t out_size)
 	return used;
 }
 
+int text_hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 bool text_parse_bool(const char *text, bool *ret_value)
 {
 	static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};

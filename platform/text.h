@@ -31,6 +31,9 @@ size_t text_sanitize(const char *text, size_t size, char *out, size_t out_size);
 /* As text_sanitize(), and every character outside printable ASCII becomes '?'. */
 size_t text_to_ascii(const char *text, size_t size, char *out, size_t out_size);
 
+/* The value of a hexadecimal digit of either case, -1 for another character. */
+int text_hex_value(char c);
+
 /* Booleans as Go's strconv.ParseBool takes them: 1 t T true TRUE True / 0 f F false FALSE False.
  * False when it is none. */
 bool text_parse_bool(const char *text, bool *ret_value);
