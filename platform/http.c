@@ -339,7 +339,8 @@ static int await_answer(struct http_stream *self, struct error *err)
 	long status = 0;
 	curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &status);
 	self->answer.status = status;
-	if (self->done && self->code != CURLE_OK)
+	/* A body that was cut already is told by whoever reads it, with how far it came. */
+	if (self->done && self->code != CURLE_OK && !self->headers_done)
 		return curl_failed(self->easy, self->code, self->detail, err);
 	if (status < 200 || status >= 300)
 		return status_error(status, err);
