@@ -1,0 +1,493 @@
+/*
+ * Downloads and exchanges against a server in this process that answers with given bytes, right
+ * ones and wrong ones.
+ */
+#include "tests/unit.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "platform/http.h"
+
+/* What the server says to a request for a path. Then it closes, unless told otherwise. */
+struct page {
+	const char *path;
+	const char *bytes; /* NULL: nothing at all */
+	enum {
+		CLOSE,
+		KEEP, /* takes the next request */
+		HANG  /* says nothing more until the client goes */
+	} then;
+};
+
+enum {
+	LARGE_BYTES = 5 << 20
+};
+
+static const struct page pages[] = {
+	{"/whole",
+	 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=x\r\n"
+	 "Content-Length: 5\r\n\r\nhello",
+	 CLOSE},
+	{"/kept", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", KEEP},
+	{"/empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", CLOSE},
+	{"/cut", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CLOSE},
+	{"/cut-at-once", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", CLOSE},
+	{"/long", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more", CLOSE},
+	{"/chunks",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+	 CLOSE},
+	{"/chunks-trailer",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "5\r\nhello\r\n0\r\nX-After: 1\r\n\r\n",
+	 CLOSE},
+	{"/chunks-cut",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "5\r\nhello\r\n",
+	 CLOSE},
+	{"/chunks-cut-inside",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "a\r\nhello",
+	 CLOSE},
+	{"/chunks-wrong",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "5\r\nhello\r\nzz\r\n",
+	 CLOSE},
+	{"/chunks-and-length",
+	 "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n"
+	 "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+	 CLOSE},
+	{"/no-length", "HTTP/1.0 200 OK\r\n\r\nhello", CLOSE},
+	{"/interim",
+	 "HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\n"
+	 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+	 CLOSE},
+	{"/moved", "HTTP/1.1 302 Found\r\nLocation: /whole\r\nContent-Length: 7\r\n\r\nmoved!!",
+	 CLOSE},
+	{"/moved-for-ever",
+	 "HTTP/1.1 301 Moved\r\nLocation: /moved-for-ever\r\n"
+	 "Content-Length: 0\r\n\r\n",
+	 KEEP},
+	{"/moved-to-file",
+	 "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n"
+	 "Content-Length: 0\r\n\r\n",
+	 CLOSE},
+	{"/moved-nowhere", "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", CLOSE},
+	{"/partial", "HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\nhello", CLOSE},
+	{"/nothing", "HTTP/1.1 204 No Content\r\n\r\n", CLOSE},
+	{"/silent", NULL, CLOSE},
+	{"/not-http", "220 ftp.example ready\r\n", CLOSE},
+	{"/hangs", NULL, HANG},
+	{"/hangs-inside", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", HANG},
+};
+
+static int listener = -1;
+static in_port_t port;
+static pthread_t server;
+static uint8_t large[LARGE_BYTES];
+
+static void send_all(int fd, const void *data, size_t size)
+{
+	const char *at = data;
+	while (size > 0) {
+		ssize_t sent = send(fd, at, size, MSG_NOSIGNAL);
+		if (sent <= 0)
+			return;
+		at += sent;
+		size -= (size_t)sent;
+	}
+}
+
+/* Reads up to the empty line; false when the client has gone. */
+static bool read_request(int fd, char *out, size_t size)
+{
+	size_t used = 0;
+	while (used + 1 < size) {
+		ssize_t got = recv(fd, out + used, 1, 0);
+		if (got <= 0)
+			return false;
+		out[++used] = '\0';
+		if (used >= 4 && strcmp(out + used - 4, "\r\n\r\n") == 0)
+			return true;
+	}
+	return false;
+}
+
+static void until_gone(int fd)
+{
+	char byte;
+	while (recv(fd, &byte, 1, 0) > 0)
+		;
+}
+
+/* Answers one request; whether another may follow. */
+static bool answer(int fd, const char *path)
+{
+	char text[128];
+	unsigned status;
+	if (strcmp(path, "/large") == 0) {
+		int size = snprintf(text, sizeof(text),
+				    "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LARGE_BYTES);
+		send_all(fd, text, (size_t)size);
+		send_all(fd, large, LARGE_BYTES);
+		return false;
+	}
+	if (sscanf(path, "/status/%u", &status) == 1) {
+		int size = snprintf(text, sizeof(text),
+				    "HTTP/1.1 %u X\r\nContent-Length: 3\r\n\r\nbad", status);
+		send_all(fd, text, (size_t)size);
+		return false;
+	}
+	for (size_t i = 0; i < COUNT(pages); i++) {
+		if (strcmp(path, pages[i].path) != 0)
+			continue;
+		if (pages[i].bytes)
+			send_all(fd, pages[i].bytes, strlen(pages[i].bytes));
+		if (pages[i].then == HANG)
+			until_gone(fd);
+		return pages[i].then == KEEP;
+	}
+	return false;
+}
+
+static void *serve(void *unused)
+{
+	(void)unused;
+	for (int fd; (fd = accept(listener, NULL, NULL)) >= 0; close(fd)) {
+		char request[4096], path[256];
+		while (read_request(fd, request, sizeof(request)) &&
+		       sscanf(request, "%*s %255[^ ?]", path) == 1 && answer(fd, path))
+			;
+	}
+	return NULL;
+}
+
+static int start_server(void **state)
+{
+	(void)state;
+	struct error err;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t size = sizeof(address);
+	fill_random(large, sizeof(large), 8);
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) < 0 ||
+	    listen(listener, 8) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+		return -1;
+	port = ntohs(address.sin_port);
+	return http_setup(&err) < 0 ? -1 : pthread_create(&server, NULL, serve, NULL);
+}
+
+static int stop_server(void **state)
+{
+	(void)state;
+	shutdown(listener, SHUT_RDWR);
+	pthread_join(server, NULL);
+	close(listener);
+	return 0;
+}
+
+static char *url_of(const char *path)
+{
+	char *url;
+	if (asprintf(&url, "http://127.0.0.1:%u%s", port, path) < 0)
+		abort();
+	return url;
+}
+
+static const struct http_options quick = {.connect_timeout_ms = 10000, .stall_timeout_ms = 10000};
+
+/* Downloads whole into body (emptied first); -1 with err when it does not get there. */
+static int get_with(const struct http_options *options, const char *path, struct buffer *body,
+		    struct http_answer *ret_answer, struct error *err)
+{
+	char *url = url_of(path);
+	auto_stream struct stream *stream = NULL;
+	body->size = 0;
+	int result = http_get(url, options, &stream, ret_answer, err);
+	free(url);
+	while (result == 0) {
+		uint8_t data[1000];
+		ssize_t got = stream_read(stream, data, sizeof(data), err);
+		if (got <= 0)
+			return (int)got;
+		result = buffer_add(body, data, (size_t)got, err);
+	}
+	return result;
+}
+
+static int get(const char *path, struct buffer *body, struct error *err)
+{
+	return get_with(&quick, path, body, NULL, err);
+}
+
+static void downloads_what_is_whole(void **state)
+{
+	(void)state;
+	struct error err;
+	static const struct {
+		const char *path;
+		uint64_t size;
+		bool has_end;
+	} cases[] = {
+		{"/whole", 5, true},
+		{"/interim", 5, true},
+		{"/moved", 5, true},
+		{"/chunks", STREAM_SIZE_UNKNOWN, true},
+		{"/chunks-trailer", STREAM_SIZE_UNKNOWN, true},
+		{"/no-length", STREAM_SIZE_UNKNOWN, false},
+		/* What is behind the length is no part of the body. */
+		{"/long", 5, true},
+	};
+	auto_buffer struct buffer body = {.cap = 100};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct http_answer answered;
+		assert_ok(get_with(&quick, cases[i].path, &body, &answered, &err));
+		assert_int_equal(body.size, 5);
+		assert_memory_equal(body.data, "hello", 5);
+		assert_int_equal(answered.status, 200);
+		assert_true(answered.size_bytes == cases[i].size);
+		assert_int_equal(answered.has_end, cases[i].has_end);
+	}
+	struct http_answer answered;
+	assert_ok(get_with(&quick, "/whole", &body, &answered, &err));
+	assert_string_equal(answered.content_type, "text/plain; charset=x");
+	assert_ok(get("/empty", &body, &err));
+	assert_int_equal(body.size, 0);
+}
+
+static void downloads_much_in_small_reads(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer body = {.cap = LARGE_BYTES};
+	assert_ok(get("/large", &body, &err));
+	assert_int_equal(body.size, LARGE_BYTES);
+	assert_memory_equal(body.data, large, LARGE_BYTES);
+}
+
+/* Never success for a part. The kind says that another try may help. */
+static void notices_every_cut(void **state)
+{
+	(void)state;
+	struct error err;
+	static const char *const paths[] = {"/cut",        "/cut-at-once",       "/silent",
+					    "/chunks-cut", "/chunks-cut-inside", "/chunks-wrong"};
+	auto_buffer struct buffer body = {.cap = 100};
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		assert_fails(get(paths[i], &body, &err), ERROR_NETWORK, paths[i]);
+		assert_true(error_is_retryable(&err));
+	}
+	assert_fails(get("/cut", &body, &err), ERROR_NETWORK, "cut after 5 bytes");
+	/* A length beside chunks counts nothing, or makes the answer invalid: never 99 bytes. */
+	if (get("/chunks-and-length", &body, &err) == 0)
+		assert_int_equal(body.size, 5);
+	else
+		assert_error(ERROR_NETWORK, "/chunks-and-length");
+}
+
+static void tells_statuses_apart(void **state)
+{
+	(void)state;
+	struct error err;
+	static const struct {
+		const char *path;
+		enum error_kind kind;
+		int code;
+	} cases[] = {
+		{"/status/404", ERROR_NOT_FOUND, 404}, {"/status/410", ERROR_NOT_FOUND, 410},
+		{"/status/401", ERROR_DENIED, 401},    {"/status/403", ERROR_DENIED, 403},
+		{"/status/407", ERROR_DENIED, 407},    {"/status/408", ERROR_NETWORK, 408},
+		{"/status/429", ERROR_NETWORK, 429},   {"/status/500", ERROR_NETWORK, 500},
+		{"/status/502", ERROR_NETWORK, 502},   {"/status/503", ERROR_NETWORK, 503},
+		{"/status/400", ERROR_INPUT, 400},     {"/status/416", ERROR_INPUT, 416},
+		{"/moved-nowhere", ERROR_INPUT, 302},
+	};
+	auto_buffer struct buffer body = {.cap = 100};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_fails(get(cases[i].path, &body, &err), cases[i].kind, cases[i].path);
+		assert_int_equal(err.code, cases[i].code);
+		char words[32];
+		snprintf(words, sizeof(words), "HTTP status %d", cases[i].code);
+		assert_contains(err.text, words);
+	}
+	/* Success of a kind that was not asked for is none. */
+	assert_fails(get("/partial", &body, &err), ERROR_PROTOCOL, "206");
+	assert_fails(get("/nothing", &body, &err), ERROR_PROTOCOL, "204");
+}
+
+static void follows_redirects_within_reason(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer body = {.cap = 100};
+	assert_fails(get("/moved-for-ever", &body, &err), ERROR_INPUT, "redirects");
+	assert_fails(get("/moved-to-file", &body, &err), ERROR_INPUT, "/moved-to-file");
+}
+
+static void says_what_is_no_web_server(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer body = {.cap = 100};
+	assert_fails(get("/not-http", &body, &err), ERROR_INPUT, "/not-http");
+	/* A port that nobody listens on: it was ours until now. */
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t size = sizeof(address);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	char url[64];
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", ntohs(address.sin_port));
+	struct stream *stream = NULL;
+	assert_fails(http_get(url, &quick, &stream, NULL, &err), ERROR_NETWORK, url);
+	close(fd);
+	assert_fails(http_get("ftp://127.0.0.1/x", &quick, &stream, NULL, &err), ERROR_INPUT,
+		     "ftp://127.0.0.1/x");
+	assert_null(stream);
+}
+
+static void hides_what_is_secret_in_the_url(void **state)
+{
+	(void)state;
+	struct error err;
+	char url[128];
+	struct stream *stream = NULL;
+	snprintf(url, sizeof(url), "http://user:password@127.0.0.1:%u/status/404?token=abc", port);
+	assert_fails(http_get(url, &quick, &stream, NULL, &err), ERROR_NOT_FOUND, "/status/404");
+	assert_lacks(err.text, "password");
+	assert_lacks(err.text, "abc");
+}
+
+static void gives_up_on_silence(void **state)
+{
+	(void)state;
+	struct error err;
+	const struct http_options options = {.stall_timeout_ms = 100};
+	auto_buffer struct buffer body = {.cap = 100};
+	assert_fails(get_with(&options, "/hangs", &body, NULL, &err), ERROR_TIMEOUT, "/hangs");
+	assert_fails(get_with(&options, "/hangs-inside", &body, NULL, &err), ERROR_TIMEOUT,
+		     "after 5 bytes");
+	assert_int_equal(body.size, 5);
+}
+
+static void ends_when_cancelled(void **state)
+{
+	(void)state;
+	struct error err;
+	int ends[2];
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	const struct http_options options = {.cancel_fd = ends[0]};
+	auto_buffer struct buffer body = {.cap = 100};
+	assert_fails(get_with(&options, "/hangs", &body, NULL, &err), ERROR_CANCELLED, "/hangs");
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void keeps_small_bodies_below_their_cap(void **state)
+{
+	(void)state;
+	struct error err;
+	char *url = url_of("/whole");
+	auto_buffer struct buffer body = {.cap = 5}, small = {.cap = 4};
+	assert_ok(http_get_buffer(url, &quick, &body, &err));
+	assert_int_equal(body.size, 5);
+	assert_fails(http_get_buffer(url, &quick, &small, &err), ERROR_INPUT, "4 bytes");
+	assert_contains(err.text, url);
+	free(url);
+}
+
+static void reads_file_urls(void **state)
+{
+	(void)state;
+	struct error err;
+	char *directory = directory_make(), *file = path_in(directory, "file"), url[256];
+	file_write(file, "hello", 5);
+	struct stream *stream = NULL;
+	struct http_answer answered;
+	uint8_t data[10];
+	snprintf(url, sizeof(url), "file://%s", file);
+	assert_ok(http_get(url, &quick, &stream, &answered, &err));
+	assert_int_equal(answered.size_bytes, 5);
+	assert_true(answered.has_end);
+	assert_int_equal(stream_read_full(stream, data, sizeof(data), &err), 5);
+	stream_close(stream);
+	snprintf(url, sizeof(url), "file://%s", directory);
+	assert_fails(http_get(url, &quick, &stream, NULL, &err), ERROR_INPUT, directory);
+	snprintf(url, sizeof(url), "file://%s/missing", directory);
+	assert_fails(http_get(url, &quick, &stream, NULL, &err), ERROR_NOT_FOUND, "missing");
+	free(file);
+	directory_remove(directory);
+}
+
+static void count_header(void *context, const char *line, size_t size)
+{
+	(void)line;
+	*(unsigned *)context += size > 0;
+}
+
+static void exchanges_on_a_kept_connection(void **state)
+{
+	(void)state;
+	struct error err;
+	struct http_client *client = http_client_new(&quick);
+	char *kept = url_of("/kept"), *missing = url_of("/status/404"), *hangs = url_of("/hangs");
+	unsigned headers = 0;
+	struct http_response response = {.body = {.cap = 100}};
+	struct http_request request = {
+		.method = "GET", .url = kept, .on_header = count_header, .context = &headers};
+	for (int i = 0; i < 3; i++) {
+		assert_ok(http_exchange(client, &request, &response, &err));
+		assert_int_equal(response.status, 200);
+		assert_int_equal(response.body.size, 5);
+		assert_int_equal(response.fresh_connection, i == 0);
+	}
+	assert_int_equal(headers, 6);
+	/* A status is an answer, too. */
+	request.url = missing;
+	assert_ok(http_exchange(client, &request, &response, &err));
+	assert_int_equal(response.status, 404);
+	request.url = hangs;
+	request.timeout_ms = 100;
+	assert_fails(http_exchange(client, &request, &response, &err), ERROR_TIMEOUT, "100 ms");
+	assert_int_equal(response.status, 0);
+	request.url = kept;
+	request.timeout_ms = 10000;
+	response.body.cap = 4;
+	buffer_free(&response.body);
+	assert_fails(http_exchange(client, &request, &response, &err), ERROR_INPUT, "4 bytes");
+	buffer_free(&response.body);
+	http_client_free(client);
+	free(kept);
+	free(missing);
+	free(hangs);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(downloads_what_is_whole),
+		cmocka_unit_test(downloads_much_in_small_reads),
+		cmocka_unit_test(notices_every_cut),
+		cmocka_unit_test(tells_statuses_apart),
+		cmocka_unit_test(follows_redirects_within_reason),
+		cmocka_unit_test(says_what_is_no_web_server),
+		cmocka_unit_test(hides_what_is_secret_in_the_url),
+		cmocka_unit_test(gives_up_on_silence),
+		cmocka_unit_test(ends_when_cancelled),
+		cmocka_unit_test(keeps_small_bodies_below_their_cap),
+		cmocka_unit_test(reads_file_urls),
+		cmocka_unit_test(exchanges_on_a_kept_connection),
+	};
+	static const char *const proxies[] = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
+	for (size_t i = 0; i < COUNT(proxies); i++)
+		unsetenv(proxies[i]);
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests_name("http", tests, start_server, stop_server);
+}
