@@ -369,6 +369,30 @@ static int place_descriptors(const struct process_options *options, int *pipe_fd
 	return 0;
 }
 
+/*
+ * Mounts stay in this namespace. In a chroot "/" is a folder of a mount whose top is out of sight,
+ * and only a top can be made private: so out to the namespace's root, and back. With the working
+ * directory left above a new root, ".." leads there.
+ */
+static int make_mounts_private(void)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -1;
+	auto_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0 || chdir("/") < 0 || chroot("/proc") < 0)
+		return -1;
+	struct stat here, above;
+	while (stat(".", &here) == 0 && stat("..", &above) == 0 &&
+	       (here.st_dev != above.st_dev || here.st_ino != above.st_ino))
+		if (chdir("..") < 0)
+			return -1;
+	if (chroot(".") < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -1;
+	return fchdir(root) < 0 || chroot(".") < 0 ? -1 : 0;
+}
+
 static void __attribute__((noreturn))
 child(const struct process_options *options, int pipe_fd, pid_t parent)
 {
@@ -388,7 +412,7 @@ child(const struct process_options *options, int pipe_fd, pid_t parent)
 	if (options->new_mount_namespace) {
 		if (unshare(CLONE_NEWNS) < 0)
 			give_up(pipe_fd, "a mount namespace of its own");
-		if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		if (make_mounts_private() < 0)
 			give_up(pipe_fd, "make mounts private");
 	}
 	if (place_descriptors(options, &pipe_fd) < 0)
