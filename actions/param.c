@@ -216,9 +216,8 @@ static const char *option_value(char *const *command, const char *option)
 	return value;
 }
 
-/* What a parameter's value is: its option on the command line overrides the environment, as in the
- * originals. NULL: none. */
-static const char *value_of(const struct param *param, const struct action_request *request)
+/* As in the originals the command line overrides the environment. */
+const char *param_given(const struct param *param, const struct action_request *request)
 {
 	const char *option = param->option ? option_value(request->command, param->option) : NULL;
 	return option ? option : environment_get(request->environment, param->name);
@@ -227,7 +226,7 @@ static const char *value_of(const struct param *param, const struct action_reque
 void params_learn_secrets(const struct action *action, const struct action_request *request)
 {
 	for (const struct param *param = action->params; param->name; param++) {
-		const char *value = value_of(param, request);
+		const char *value = param_given(param, request);
 		if (value && (param->flags & PARAM_SECRET))
 			secret_add(value);
 		else if (value && param->type == PARAM_URL)
@@ -244,7 +243,7 @@ int params_parse(const struct action *action, const struct action_request *reque
 		abort();
 	params_learn_secrets(action, request);
 	for (const struct param *param = action->params; param->name; param++)
-		take(action, param, value_of(param, request), params, &problems);
+		take(action, param, param_given(param, request), params, &problems);
 	if (!action->passes_environment)
 		judge_unknown(action, request, strict, &problems);
 	if (problems.kind != ERROR_NONE) {

@@ -28,6 +28,10 @@ void params_learn_secrets(const struct action *action, const struct action_reque
  * there. */
 const char *environment_get(char *const *environment, const char *key);
 
+/* The text that the request gives for a parameter, by its option or in the environment; NULL when
+ * there is none. */
+const char *param_given(const struct param *param, const struct action_request *request);
+
 /* The parameter of that name, or NULL. */
 const struct param *param_find(const struct action *action, const char *name);
 

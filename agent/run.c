@@ -14,6 +14,7 @@
 #include "actions/request.h"
 #include "platform/clock.h"
 #include "platform/log.h"
+#include "platform/loop.h"
 #include "platform/process.h"
 #include "platform/secret.h"
 #include "platform/text.h"
@@ -262,6 +263,19 @@ static bool watch(struct run *run, int64_t deadline_ms, uint64_t timeout_s)
 	}
 }
 
+/* Loop devices that a command has attached on the action's file system outlive it, and would keep
+ * its disk busy for the next. */
+static void detach_loops(const struct action *action, const struct action_request *request)
+{
+	for (const struct param *param = action->params; param->name; param++) {
+		const char *device = param_given(param, request);
+		if (param->type == PARAM_DEVICE && device && device[0] == '/' &&
+		    loop_detach_from(device) > 0)
+			log_info("detached the loop devices that the action has left", "device",
+				 device);
+	}
+}
+
 void run_action(const struct action *action, const struct action_request *request,
 		const struct run_options *options, struct run_result *ret_result)
 {
@@ -285,6 +299,7 @@ void run_action(const struct action *action, const struct action_request *reques
 			ret_result->error = err;
 		}
 	}
+	detach_loops(action, request);
 	if (run.output_fd >= 0)
 		read_output(&run);
 	if (run.line_used > 0)
