@@ -522,6 +522,22 @@ def test_timeout_ends_every_process(station, images, before):
     station.succeeds("reboot")
 
 
+@pytest.mark.parametrize("how", ["mount -o loop /inner /tmp", "losetup -f /inner", "losetup -f /inner; mount -t ext2 $(losetup -a | grep inner | head -n 1 | cut -d: -f1) /tmp"],
+                         ids=["mount", "losetup", "both"])
+def test_timeout_leaves_no_loop_device(station, images, how):
+    """Of a command that has attached one: it would hold the disk, and nobody could say why."""
+    disk = station.disk(images.root())
+    with disk.mounted(read_only=False) as root:
+        run("mke2fs", "-q", "-t", "ext2", root / "inner", "512")
+    before = run("losetup", "-a").count("/inner")
+    command = f"{how}; losetup -a | grep -q inner && echo attached; sleep 86420"
+    action = station.run(station.cexec(disk, command, timeout=2)).action("it")
+    assert action.state == "TIMEOUT" and action.message.rstrip().endswith("attached"), action.message
+    eventually(lambda: run("losetup", "-a").count("/inner") <= before, 2, "the loop device being gone")
+    url = station.web.add("/noise", images.noise())
+    station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path})
+
+
 def test_timeout_while_writing_an_image(station, images):
     disk = station.disk(size_bytes=8 * MIB).fill()
     url = station.web.add("/x.raw", images.noise())
