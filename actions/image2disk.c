@@ -279,9 +279,9 @@ static int run(struct action_context *context, struct error *err)
 	const struct image2disk *image2disk = context->params;
 	auto_disk struct disk disk = {.fd = -1};
 	struct digest expected;
-	struct disk_writer_counts counts;
-	struct pipe pipe;
-	unsigned partitions;
+	struct disk_writer_counts counts = {.image_bytes = 0};
+	struct pipe pipe = {.image = NULL};
+	unsigned partitions = 0;
 	char url[URL_SHOWN], description[300];
 	int64_t start = clock_monotonic_ms();
 	text_redact_url(image2disk->url, url, sizeof(url));

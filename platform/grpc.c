@@ -299,8 +299,8 @@ enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const
 		result = http_exchange(channel->client, &request, &answer, &transport);
 	}
 	enum grpc_status status = judge(result, &transport, &answer, &trailers, err);
-	const uint8_t *payload;
-	size_t payload_size;
+	const uint8_t *payload = NULL;
+	size_t payload_size = 0;
 	if (status == GRPC_OK &&
 	    grpc_unframe(answer.body.data, answer.body.size, &payload, &payload_size, err) < 0) {
 		char words[ERROR_TEXT_SIZE];

@@ -392,7 +392,7 @@ int http_get(const char *url, const struct http_options *options, struct stream 
 	self->options = *options;
 	self->url = text_dup(url);
 	text_redact_url(url, self->shown, sizeof(self->shown));
-	self->spill.cap = 2 * SPILL_MAX;
+	self->spill.cap = (size_t)2 * SPILL_MAX;
 	self->multi = curl_multi_init();
 	self->easy = curl_easy_init();
 	if (!self->multi || !self->easy)

@@ -108,7 +108,7 @@ static void put_value(struct line *line, const char *value)
 static void put_pair(struct line *line, const char *key, const char *value)
 {
 	/* A pair is there whole or not at all: each byte of a value may take two. */
-	if (line->used + strlen(key) + 2 * VALUE_SIZE + 16 > sizeof(line->text))
+	if (line->used + strlen(key) + (size_t)2 * VALUE_SIZE + 16 > sizeof(line->text))
 		return;
 	if (format == LOG_FORMAT_JSON) {
 		put_text(line, ",");
