@@ -510,7 +510,7 @@ int process_run(const char *const *argv, struct error *err)
 {
 	const struct process_options options = {
 		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
-	pid_t pid;
+	pid_t pid = 0;
 	struct process_end end = {.code = 0};
 	if (process_start(&options, &pid, err) < 0 || process_wait(pid, -1, &end, err) < 0)
 		return -1;
