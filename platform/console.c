@@ -48,10 +48,23 @@ static bool is_console(const char *name)
 	       sysfs_read_uint(&type, "/sys/class/tty/%s/type", name) && type != 0;
 }
 
-static void set_serial(int fd)
+/* Whether the kernel itself writes to it: then it runs at the speed that was wished. To be named on
+ * the command line is not enough: of several serial ports there the kernel drives one. */
+static bool is_kernel_console(const char *name)
+{
+	char active[256];
+	if (!sysfs_read(active, sizeof(active), "/sys/class/tty/console/active"))
+		return false;
+	for (char *rest = active, *word; (word = strtok_r(rest, " ", &rest)) != NULL;)
+		if (strcmp(word, name) == 0)
+			return true;
+	return false;
+}
+
+static void set_serial(const char *name, int fd)
 {
 	struct termios settings;
-	if (tcgetattr(fd, &settings) < 0)
+	if (is_kernel_console(name) || tcgetattr(fd, &settings) < 0)
 		return;
 	cfsetispeed(&settings, B115200);
 	cfsetospeed(&settings, B115200);
@@ -77,7 +90,7 @@ static void open_console(const char *name)
 	if (fd < 0)
 		return;
 	if (strncmp(name, "ttyS", 4) == 0 || strncmp(name, "ttyAMA", 6) == 0)
-		set_serial(fd);
+		set_serial(name, fd);
 	struct console *console = &consoles[console_count++];
 	*console = (struct console){.fd = fd};
 	snprintf(console->name, sizeof(console->name), "%s", name);
@@ -94,6 +107,14 @@ static void look_for_consoles(void)
 			open_console(entry->d_name);
 	if (dir)
 		closedir(dir);
+}
+
+/* Somebody works in a shell on it (see the initramfs): lines would run into the typing. */
+static bool is_taken(const struct console *console)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "/run/tink-worker/shell/%s", console->name);
+	return access(path, F_OK) == 0;
 }
 
 static void queue_bytes(struct console *console, const char *data, size_t size)
@@ -175,7 +196,8 @@ int console_copy(int fd, struct error *err)
 		if (got == 0)
 			break;
 		for (size_t i = 0; i < console_count; i++)
-			add(&consoles[i], data, (size_t)got);
+			if (!is_taken(&consoles[i]))
+				add(&consoles[i], data, (size_t)got);
 	}
 	for (int64_t end = clock_monotonic_ms() + DRAIN_MS;
 	     anything_left() && clock_monotonic_ms() < end;)
