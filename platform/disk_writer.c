@@ -156,7 +156,7 @@ int disk_writer_finish(struct disk_writer *writer, struct error *err)
 	if (size % 512 != 0)
 		return error_set(err, ERROR_CORRUPT,
 				 "%" PRIu64 " bytes are no disk image: its size is not a multiple "
-					    "of 512 (is it complete? is it an image?)",
+				 "of 512 (is it complete? is it an image?)",
 				 size);
 	if (put_block(writer, err) < 0 || flush(writer->disk, err) < 0)
 		return -1;

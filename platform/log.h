@@ -42,7 +42,8 @@ void log_line(enum log_level level, const char *message, ...) __attribute__((sen
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__, NULL)
 
 /*
- * A line that a program has said: as text "<program>: <line>", as JSON with the message "output" and the two as values.
+ * A line that a program has said: as text "<program>: <line>", as JSON with the message "output"
+ * and the two as values.
  */
 void log_output(const char *program, const char *line);
 

@@ -36,8 +36,9 @@ int process_group_kill(struct process_group *group, struct error *err);
 void process_group_close(struct process_group *group);
 
 /*
- * Ends and removes every group of a former life of the same owner. Called once at start. owner tells two workers on one machine
- * apart (their groups' names begin with it); what is not a letter or digit in it becomes '-'.
+ * Ends and removes every group of a former life of the same owner. Called once at start. owner
+ * tells two workers on one machine apart (their groups' names begin with it); what is not a letter
+ * or digit in it becomes '-'.
  */
 void process_groups_claim(const char *owner);
 
