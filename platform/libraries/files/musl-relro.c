@@ -1,6 +1,6 @@
 // Makes a static position-independent program's relocated data (RELRO) read-only. musl's start code
-// relocates such a program but leaves this to the dynamic loader, which it does not have. Linked
-// into every such program by the compiler's specs; not part of the worker's sources.
+// relocates such a program but leaves this to the dynamic loader, which it does not have. Linked into
+// every such program by the compiler's specs; not part of the worker's sources.
 
 #include <elf.h>
 #include <link.h>
