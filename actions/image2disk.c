@@ -44,7 +44,7 @@ static const struct param params[] = {
 	{"DEST_DISK", PARAM_DEVICE, PARAM_AT(struct image2disk, device), .flags = PARAM_REQUIRED,
 	 .doc = "the disk (or partition) to write; not in use, and large enough"},
 	{"CHECKSUM", PARAM_CHECKSUM, PARAM_AT(struct image2disk, checksum),
-	 .doc = "of what is downloaded: sha256:<hex> or sha512:<hex>"},
+	 .doc = "of what is downloaded: sha256:HEX or sha512:HEX"},
 	{"CHECKSUM_URL", PARAM_URL, PARAM_AT(struct image2disk, checksum_url),
 	 .doc = "a file as sha256sum or sha512sum writes it, with a line for the image's name"},
 	{"RETRY_ENABLED", PARAM_BOOL, PARAM_AT(struct image2disk, retry), .fallback = "false",
