@@ -16,7 +16,6 @@
 #include "actions/action.h"
 #include "actions/param.h"
 #include "platform/base64.h"
-#include "platform/log.h"
 #include "platform/mount.h"
 #include "platform/text.h"
 
@@ -111,7 +110,7 @@ static int write_all(int fd, const struct buffer *contents, struct error *err)
 
 /* Writes the new file beside the old one, with owner and mode, to the device. */
 static int write_temporary(int directory, const char *name, const struct writefile *writefile,
-			   const struct buffer *contents, struct error *err)
+			   const struct buffer *contents, bool *ret_kept, struct error *err)
 {
 	auto_close int fd =
 		openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -119,12 +118,9 @@ static int write_temporary(int directory, const char *name, const struct writefi
 		return error_sys(err, "create a file");
 	if (write_all(fd, contents, err) < 0)
 		return -1;
-	bool kept;
 	if (set_owner_and_mode(fd, (uid_t)writefile->uid, (gid_t)writefile->gid,
-			       (mode_t)writefile->mode, &kept, err) < 0)
+			       (mode_t)writefile->mode, ret_kept, err) < 0)
 		return -1;
-	if (!kept)
-		log_info("this file system keeps no owner and mode", "device", writefile->device);
 	if (fsync(fd) < 0)
 		return error_sys(err, "flush");
 	int closing = take_fd(&fd);
@@ -132,7 +128,7 @@ static int write_temporary(int directory, const char *name, const struct writefi
 }
 
 static int replace(int directory, const char *name, const struct writefile *writefile,
-		   const struct buffer *contents, struct error *err)
+		   const struct buffer *contents, bool *ret_kept, struct error *err)
 {
 	/* One name for all runs: what a killed run has left is replaced by the next. */
 	static const char temporary[] = ".tink-worker-writefile.tmp";
@@ -141,7 +137,7 @@ static int replace(int directory, const char *name, const struct writefile *writ
 		return error_set(err, ERROR_INPUT, "is there already, and is not a file");
 	if (unlinkat(directory, temporary, 0) < 0 && errno != ENOENT)
 		return error_sys(err, "remove what an earlier run has left");
-	if (write_temporary(directory, temporary, writefile, contents, err) < 0 ||
+	if (write_temporary(directory, temporary, writefile, contents, ret_kept, err) < 0 ||
 	    (renameat(directory, temporary, directory, name) < 0 && error_sys(err, "rename") < 0)) {
 		unlinkat(directory, temporary, 0);
 		return -1;
@@ -150,7 +146,7 @@ static int replace(int directory, const char *name, const struct writefile *writ
 }
 
 static int write_below(const char *root, const struct writefile *writefile,
-		       const struct buffer *contents, struct error *err)
+		       const struct buffer *contents, bool *ret_kept, struct error *err)
 {
 	const struct directory_maker maker = {(mode_t)writefile->dir_mode, (uid_t)writefile->uid,
 					      (gid_t)writefile->gid};
@@ -161,7 +157,7 @@ static int write_below(const char *root, const struct writefile *writefile,
 	auto_close int directory = open_parent_in_root(root_fd, writefile->path, &maker, name, err);
 	if (directory < 0)
 		return -1;
-	return replace(directory, name, writefile, contents, err);
+	return replace(directory, name, writefile, contents, ret_kept, err);
 }
 
 static int run(struct action_context *context, struct error *err)
@@ -170,18 +166,21 @@ static int run(struct action_context *context, struct error *err)
 	auto_buffer struct buffer contents = {.cap = 16 << 20};
 	auto_mount struct mount_point mounted = {.path = ""};
 	char path[PATH_MAX], size[32];
+	bool kept = true;
 	snprintf(path, sizeof(path), "%s/target", context->mount_root);
 	if (get_contents(context, &contents, err) < 0 ||
 	    mount_open(&mounted, writefile->device, writefile->fs_type, path, err) < 0)
 		return -1;
-	if (write_below(path, writefile, &contents, err) < 0)
+	if (write_below(path, writefile, &contents, &kept, err) < 0)
 		return error_wrap(err, "%s on %s", writefile->path, writefile->device);
 	if (mount_finish(&mounted, err) < 0)
 		return -1;
-	action_summary(context,
-		       "wrote %s (%s, mode %04" PRIo64 ", owner %" PRIu64 ":%" PRIu64 ") on %s",
-		       writefile->path, text_bytes(contents.size, size, sizeof(size)),
-		       writefile->mode, writefile->uid, writefile->gid, writefile->device);
+	char owner[96] = "no owner and mode on this file system";
+	if (kept)
+		snprintf(owner, sizeof(owner), "mode %04" PRIo64 ", owner %" PRIu64 ":%" PRIu64,
+			 writefile->mode, writefile->uid, writefile->gid);
+	action_summary(context, "wrote %s (%s, %s) on %s", writefile->path,
+		       text_bytes(contents.size, size, sizeof(size)), owner, writefile->device);
 	return 0;
 }
 
