@@ -3,6 +3,8 @@
 Everything is real but the Tink server: firmware, iPXE ROM, kernel, initramfs, worker, the system.
 """
 
+import subprocess
+
 import lab as lab_module
 from machine import Disk
 
@@ -64,8 +66,28 @@ def image_actions(disk, debian):
     ]
 
 
-def add_workflow(lab, disk, debian, name="netboot"):
+def esp_action(partition):
+    """A file on the EFI system partition: FAT keeps no owner and mode, and the report must not claim them."""
+    return {
+        "name": "write-esp",
+        "image": "quay.io/tinkerbell/actions/writefile:latest",
+        "timeout": 60,
+        "environment": {
+            "DEST_DISK": partition,
+            "FS_TYPE": "vfat",
+            "DEST_PATH": "/EFI/site/note.txt",
+            "CONTENTS": GREETING,
+            "UID": "1000",
+            "GID": "33",
+            "MODE": "0600",
+            "DIRMODE": "0700",
+        },
+    }
+
+
+def add_workflow(lab, disk, debian, name="netboot", more=()):
     actions = image_actions(disk, debian)
+    actions[1:1] = more
     actions[0]["environment"]["IMG_URL"] = f"http://{lab.address}/images/debian.raw.zst"
     task = {"name": "install", "worker": MAC, "volumes": ["/dev:/dev"], "actions": actions}
     return lab.tink.add({"version": "0.1", "name": name, "global_timeout": 900, "tasks": [task]})
@@ -87,10 +109,10 @@ def check_reports(lab, workflow):
         before_s = action.execution_stop_s
 
 
-def check_disk(machine, disk, debian):
-    """What no boot changes is byte for byte the image: boot code, GRUB, GPT, EFI system partition."""
+def check_disk(machine, disk, debian, size_bytes):
+    """What no boot changes is byte for byte the image: boot code, GPT, GRUB (2 MiB), EFI system partition (16 MiB)."""
     machine.stop()
-    assert disk.read(0, 16 << 20) == debian.head(16 << 20)
+    assert disk.read(0, size_bytes) == debian.head(size_bytes)
 
 
 def check_system(machine, firmware, source):
@@ -122,7 +144,7 @@ def test_uefi_empty_disk_first(lab, folder, debian):
         message = broken.actions[0].message
         assert "404" in message and url in message, message
         assert disk.allocated_bytes() == 0
-        workflow = add_workflow(lab, "/dev/vda", debian)
+        workflow = add_workflow(lab, "/dev/vda", debian, more=[esp_action("/dev/vda15")])
         assert lab.wait_workflow(workflow, machine) == "SUCCESS", [(a.name, a.message) for a in workflow.actions]
         # The worker is seen on the port that the kernel's command line does not name.
         worker_text = machine.ttyS0.text
@@ -130,8 +152,11 @@ def test_uefi_empty_disk_first(lab, folder, debian):
         machine.ttyS0.login(timeout_s=150, start=len(worker_text))
         assert machine.resets() > 0  # one reboot may be several resets: the kernel tries more than one way
         check_reports(lab, workflow)
+        assert "no owner and mode" in workflow.action("write-esp").message
         check_system(machine, "uefi", "/dev/vda1")
-        check_disk(machine, disk, debian)
+        check_disk(machine, disk, debian, 2 << 20)
+        esp = ["mtype", "-i", f"{disk.path}@@{2 << 20}", "::/EFI/site/note.txt"]
+        assert subprocess.run(esp, capture_output=True, check=True).stdout.decode() == GREETING
     assert len(lab.web.requests_for(SCRIPT)) == 1
 
 
@@ -153,5 +178,5 @@ def test_bios_nic_first(lab, folder, debian):
         assert machine.resets() > 0  # one reboot may be several resets: the kernel tries more than one way
         check_reports(lab, workflow)
         check_system(machine, "bios", "/dev/nvme0n1p1")
-        check_disk(machine, disk, debian)
+        check_disk(machine, disk, debian, 16 << 20)
     assert len(lab.web.requests_for(SCRIPT)) == 2
