@@ -23,6 +23,7 @@
  */
 enum {
 	SETTLE_MS = 8,
+	SAID_MOST = 4,
 	BACKOFF_BASE_MS = 500,
 	SHORT_ANSWER_MS = 1000
 };
@@ -30,9 +31,12 @@ enum {
 struct loop {
 	struct transport *transport;
 	const struct config *config;
-	char said[ERROR_TEXT_SIZE]; /* the last word about the server: said once per change */
-	unsigned failures;          /* in a row */
-	unsigned refusals;          /* of reports, for good, in a row */
+	/* What was said about the server since its state changed: a server in trouble fails in
+	 * turns in several ways, and none of them is news twice. */
+	char said[SAID_MOST][ERROR_TEXT_SIZE];
+	unsigned said_count;
+	unsigned failures; /* in a row */
+	unsigned refusals; /* of reports, for good, in a row */
 };
 
 /* Waits; a signal ends it early. */
@@ -45,9 +49,11 @@ static void wait_ms(int64_t ms)
 static void say_once(struct loop *loop, enum log_level level, const char *message,
 		     const struct error *err)
 {
-	if (strcmp(loop->said, err->text) == 0)
-		return;
-	snprintf(loop->said, sizeof(loop->said), "%s", err->text);
+	unsigned known = loop->said_count < SAID_MOST ? loop->said_count : SAID_MOST;
+	for (unsigned i = 0; i < known; i++)
+		if (strcmp(loop->said[i], err->text) == 0)
+			return;
+	memcpy(loop->said[loop->said_count++ % SAID_MOST], err->text, sizeof(err->text));
 	log_line(level, message, "server", loop->transport->server, "error", err->text, NULL);
 }
 
@@ -59,8 +65,10 @@ static void pause_after_failure(struct loop *loop)
 
 static void server_answers(struct loop *loop)
 {
-	if (loop->failures > 0)
+	if (loop->failures > 0) {
 		log_info("the server answers again", "server", loop->transport->server);
+		loop->said_count = 0;
+	}
 	loop->failures = 0;
 }
 
@@ -77,7 +85,7 @@ static bool deliver(struct loop *loop, const struct action_request *request,
 							    &err)) {
 		case TRANSPORT_OK:
 			server_answers(loop);
-			loop->said[0] = '\0';
+			loop->said_count = 0;
 			loop->refusals = 0;
 			wait_ms(SETTLE_MS);
 			return true;
@@ -189,7 +197,7 @@ int loop_run(struct transport *transport, const struct config *config)
 		switch (transport->operations->get(transport, &request, &task, &err)) {
 		case TRANSPORT_OK:
 			server_answers(&loop);
-			loop.said[0] = '\0';
+			loop.said_count = 0;
 			wait_ms(SETTLE_MS);
 			do_action(&loop, &request, &task);
 			break;

@@ -135,7 +135,9 @@ static bool find_mount_by_name(const char *name, char *out, size_t out_size)
 	return false;
 }
 
-static bool find_swap(dev_t device, char *out, size_t out_size)
+/* The paths in /proc/swaps are those of the machine's root, which need not be ours (a chroot): then
+ * the last component tells. */
+static bool find_swap(dev_t device, const char *name, char *out, size_t out_size)
 {
 	auto_fclose FILE *file = fopen("/proc/swaps", "re");
 	auto_free char *line = NULL;
@@ -143,9 +145,11 @@ static bool find_swap(dev_t device, char *out, size_t out_size)
 	while (file && getline(&line, &line_size, file) > 0) {
 		char path[256];
 		struct stat status;
-		if (sscanf(line, "%255s", path) == 1 && path[0] == '/' &&
-		    stat(path, &status) == 0 && S_ISBLK(status.st_mode) &&
-		    status.st_rdev == device) {
+		if (sscanf(line, "%255s", path) != 1 || path[0] != '/')
+			continue;
+		bool seen = stat(path, &status) == 0;
+		if (seen ? S_ISBLK(status.st_mode) && status.st_rdev == device
+			 : strcmp(strrchr(path, '/') + 1, name) == 0) {
 			snprintf(out, out_size, "used as swap");
 			return true;
 		}
@@ -178,7 +182,7 @@ static bool find_holder(dev_t device, char *out, size_t out_size)
 static bool find_user(dev_t device, const char *name, char *out, size_t out_size)
 {
 	return find_mount(device, out, out_size) || find_mount_by_name(name, out, out_size) ||
-	       find_swap(device, out, out_size) || find_holder(device, out, out_size);
+	       find_swap(device, name, out, out_size) || find_holder(device, out, out_size);
 }
 
 /* The same for the disk and all its partitions: "/dev/sda2 is mounted at /". */

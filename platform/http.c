@@ -50,6 +50,21 @@ static enum error_kind kind_of_curl(CURLcode code)
 	}
 }
 
+/* Takes " after 12 ms" out of curl's words: the same failure is to read the same every time. */
+static void drop_time(char *text)
+{
+	char *at = strstr(text, " after ");
+	if (!at)
+		return;
+	const char *end = at + strlen(" after ");
+	size_t digits = strspn(end, "0123456789");
+	end += digits;
+	if (digits == 0 || (strncmp(end, " ms", 3) != 0 && strncmp(end, " milliseconds", 13) != 0))
+		return;
+	end += end[2] == 's' ? 3 : 13;
+	memmove(at, end, strlen(end) + 1);
+}
+
 /* curl's own words: the detail when it left one, else the meaning of the code; and what helps. */
 static int curl_failed(CURL *easy, CURLcode code, const char *detail, struct error *err)
 {
@@ -58,9 +73,12 @@ static int curl_failed(CURL *easy, CURLcode code, const char *detail, struct err
 				 "see tls-ca)",
 	};
 	(void)easy;
+	char words[CURL_ERROR_SIZE];
+	snprintf(words, sizeof(words), "%s", detail[0] ? detail : curl_easy_strerror(code));
+	drop_time(words);
 	enum error_kind kind = kind_of_curl(code);
 	const char *remedy = code == CURLE_PEER_FAILED_VERIFICATION ? remedies[ERROR_DENIED] : "";
-	error_set(err, kind, "%s%s", detail[0] ? detail : curl_easy_strerror(code), remedy);
+	error_set(err, kind, "%s%s", words, remedy);
 	err->code = (int)code;
 	return -1;
 }
