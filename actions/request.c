@@ -4,7 +4,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "platform/cleanup.h"
 #include "platform/text.h"
 
 static void list_free(char **list)
@@ -117,6 +119,19 @@ int child_pack(const struct action_request *request, const struct child_settings
 	    pack_list(out, request->volumes, err) < 0)
 		return error_wrap(err, "action request");
 	return 0;
+}
+
+int child_request_fd(const struct action_request *request, const struct child_settings *settings,
+		     struct error *err)
+{
+	auto_buffer struct buffer packed = {.cap = 64 << 20};
+	if (child_pack(request, settings, &packed, err) < 0)
+		return -1;
+	auto_close int fd = memfd_create("request", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size ||
+	    lseek(fd, 0, SEEK_SET) < 0)
+		return error_sys(err, "memory for the request");
+	return take_fd(&fd);
 }
 
 struct reader {

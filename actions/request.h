@@ -33,6 +33,13 @@ int child_pack(const struct action_request *request, const struct child_settings
 int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_request,
 		 struct child_settings *ret_settings, struct error *err);
 
+/*
+ * A descriptor of a memory file with what child_pack() makes, to be inherited: no secret is seen in
+ * the child's command line or environment.
+ */
+int child_request_fd(const struct action_request *request, const struct child_settings *settings,
+		     struct error *err);
+
 /* The records that a child writes to its parent, each in one write: smaller than PIPE_BUF, so never
  * torn. */
 enum record_type {

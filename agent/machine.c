@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -96,13 +95,9 @@ static int start_later(const struct action_after *after, const struct action_req
 	inner.timeout_s = 0;
 	const struct child_settings settings = {
 		.action = "", .tls_ca = "", .log_level = "info", .native_registries = ""};
-	auto_buffer struct buffer packed = {.cap = 64 << 20};
-	if (child_pack(&inner, &settings, &packed, err) < 0)
+	auto_close int fd = child_request_fd(&inner, &settings, err);
+	if (fd < 0)
 		return -1;
-	auto_close int fd = memfd_create("request", MFD_CLOEXEC);
-	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size ||
-	    lseek(fd, 0, SEEK_SET) < 0)
-		return error_sys(err, "memory for the request");
 	/* The settings that flags may have given travel as flags; the rest it reads itself, as we
 	 * did. */
 	const char *const argv[] = {"/proc/self/exe",

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "actions/child.h"
 #include "actions/param.h"
@@ -142,8 +141,6 @@ static void read_records(struct run *run)
 	}
 }
 
-/* A memory file with the request in it: no secret is seen in the child's command line or
- * environment. */
 static int request_fd(const struct action *action, const struct action_request *request,
 		      const struct run_options *options, struct error *err)
 {
@@ -153,14 +150,7 @@ static int request_fd(const struct action *action, const struct action_request *
 		.log_level = config_text(options->config, SETTING_LOG_LEVEL),
 		.native_registries = config_text(options->config, SETTING_NATIVE_ACTIONS),
 		.strict = options->strict};
-	auto_buffer struct buffer packed = {.cap = 64 << 20};
-	if (child_pack(request, &settings, &packed, err) < 0)
-		return -1;
-	auto_close int fd = memfd_create("request", MFD_CLOEXEC);
-	if (fd < 0 || write(fd, packed.data, packed.size) != (ssize_t)packed.size ||
-	    lseek(fd, 0, SEEK_SET) < 0)
-		return error_sys(err, "memory for the request");
-	return take_fd(&fd);
+	return child_request_fd(request, &settings, err);
 }
 
 static int start(struct run *run, const struct action *action, const struct action_request *request,

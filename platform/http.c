@@ -66,20 +66,16 @@ static void drop_time(char *text)
 }
 
 /* curl's own words: the detail when it left one, else the meaning of the code; and what helps. */
-static int curl_failed(CURL *easy, CURLcode code, const char *detail, struct error *err)
+static int curl_failed(CURLcode code, const char *detail, struct error *err)
 {
-	static const char *const remedies[] = {
-		[ERROR_DENIED] = " (is its certificate from an authority that this machine knows? "
-				 "see tls-ca)",
-	};
-	(void)easy;
 	char words[CURL_ERROR_SIZE];
 	snprintf(words, sizeof(words), "%s", detail[0] ? detail : curl_easy_strerror(code));
 	drop_time(words);
-	enum error_kind kind = kind_of_curl(code);
-	const char *remedy = code == CURLE_PEER_FAILED_VERIFICATION ? remedies[ERROR_DENIED] : "";
-	error_set(err, kind, "%s%s", words, remedy);
+	error_set(err, kind_of_curl(code), "%s", words);
 	err->code = (int)code;
+	if (code == CURLE_PEER_FAILED_VERIFICATION)
+		error_append(err, " (is its certificate from an authority that this machine knows? "
+				  "see tls-ca)");
 	return -1;
 }
 
@@ -219,13 +215,10 @@ static size_t on_header(char *data, size_t one, size_t size, void *context)
 	} else if (header_value(data, size, "content-type", value, sizeof(value))) {
 		memcpy(self->answer.content_type, value, sizeof(value));
 	} else if (size <= 2 && (data[0] == '\r' || data[0] == '\n')) {
-		/* The end of one set of headers: the final one unless it redirects, or is an
-		 * interim or proxy's answer. */
-		long status = 0, proxy = 0;
+		/* The end of one set of headers: the final one unless it redirects or is an interim
+		 * answer. */
+		long status = 0;
 		curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &status);
-		curl_easy_getinfo(self->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
-		char *redirect = NULL;
-		curl_easy_getinfo(self->easy, CURLINFO_REDIRECT_URL, &redirect);
 		if (status >= 200 && !(status >= 300 && status < 400))
 			self->headers_done = true;
 	}
@@ -265,7 +258,7 @@ static int wait_more(struct http_stream *self, struct error *err)
 static int verified_end(struct http_stream *self, struct error *err)
 {
 	if (self->code != CURLE_OK) {
-		curl_failed(self->easy, self->code, self->detail, err);
+		curl_failed(self->code, self->detail, err);
 		if (self->code == CURLE_PARTIAL_FILE || self->code == CURLE_RECV_ERROR)
 			error_append(err, " (the body was cut after %" PRIu64 " bytes)",
 				     self->stream.read_bytes);
@@ -359,7 +352,7 @@ static int await_answer(struct http_stream *self, struct error *err)
 	self->answer.status = status;
 	/* A body that was cut already is told by whoever reads it, with how far it came. */
 	if (self->done && self->code != CURLE_OK && !self->headers_done)
-		return curl_failed(self->easy, self->code, self->detail, err);
+		return curl_failed(self->code, self->detail, err);
 	if (status < 200 || status >= 300)
 		return status_error(status, err);
 	if (status != 200)
@@ -601,7 +594,7 @@ int http_exchange(struct http_client *client, const struct http_request *request
 			err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
 			response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
 	else if (result == 0 && code != CURLE_OK)
-		result = curl_failed(easy, code, client->detail, err);
+		result = curl_failed(code, client->detail, err);
 	long connections = 0;
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
 	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
