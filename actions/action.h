@@ -45,6 +45,8 @@ enum param_type {
 	PARAM_DEVICE,   /* const char *, absolute path of a block device */
 	PARAM_PATH,     /* const char *, absolute path */
 	PARAM_URL,      /* const char *, http://, https:// or file:/// */
+	PARAM_URLS, /* const char *, several of them apart by blanks or commas, see param_urls() */
+	PARAM_CHOICE,   /* const char *, one of the words in choices */
 	PARAM_CHECKSUM, /* struct digest: sha256:<hex> or sha512:<hex> */
 };
 
@@ -66,6 +68,7 @@ struct param {
 	const char *option;   /* how a command-line flag of the original is called ("block-device");
 				 NULL: none */
 	const char *doc;      /* one line for people */
+	const char *choices;  /* PARAM_CHOICE: the words, apart by "|" */
 };
 
 /* Where a parameter goes: PARAM_AT(struct writefile, mode). */

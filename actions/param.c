@@ -12,9 +12,17 @@
 #include "platform/text.h"
 
 static const char *const type_names[] = {
-	[PARAM_TEXT] = "text",   [PARAM_BOOL] = "bool",   [PARAM_NONEMPTY] = "non-empty = yes",
-	[PARAM_UINT] = "number", [PARAM_OCTAL] = "octal", [PARAM_DEVICE] = "block device",
-	[PARAM_PATH] = "path",   [PARAM_URL] = "URL",     [PARAM_CHECKSUM] = "checksum",
+	[PARAM_TEXT] = "text",
+	[PARAM_BOOL] = "bool",
+	[PARAM_NONEMPTY] = "non-empty = yes",
+	[PARAM_UINT] = "number",
+	[PARAM_OCTAL] = "octal",
+	[PARAM_DEVICE] = "block device",
+	[PARAM_PATH] = "path",
+	[PARAM_URL] = "URL",
+	[PARAM_URLS] = "URLs",
+	[PARAM_CHECKSUM] = "checksum",
+	[PARAM_CHOICE] = "choice",
 };
 
 const char *param_type_name(enum param_type type)
@@ -59,6 +67,75 @@ static bool known_url(const char *value)
 	return false;
 }
 
+/* Where the URL at the beginning of text ends. */
+static size_t url_length(const char *text)
+{
+	size_t size = 0;
+	for (; text[size] && !strchr(" \t\r\n", text[size]); size++)
+		if (text[size] == ',' && known_url(text + size + 1))
+			break;
+	return size;
+}
+
+bool param_urls(const char *text, char ***ret_urls)
+{
+	size_t count = 0;
+	bool all_known = true;
+	char **urls = calloc(1, sizeof(*urls));
+	for (;;) {
+		text += strspn(text, " ,\t\r\n");
+		size_t size = url_length(text);
+		if (size == 0)
+			break;
+		urls = reallocarray(urls, count + 2, sizeof(*urls));
+		if (!urls)
+			abort();
+		urls[count] = text_dup_size(text, size);
+		all_known = all_known && known_url(urls[count]);
+		urls[++count] = NULL;
+		text += size;
+	}
+	*ret_urls = urls;
+	return all_known && count > 0;
+}
+
+void param_urls_free(char **urls)
+{
+	for (char **url = urls; url && *url; url++)
+		free(*url);
+	free(urls);
+}
+
+static bool are_urls(const char *text)
+{
+	char **urls;
+	bool all_known = param_urls(text, &urls);
+	param_urls_free(urls);
+	return all_known;
+}
+
+/* The first that is no URL. */
+static void show_bad_url(const char *text, char *out, size_t out_size)
+{
+	char **urls, **url;
+	param_urls(text, &urls);
+	for (url = urls; *url && known_url(*url); url++)
+		continue;
+	text_redact_url(*url ? *url : "", out, out_size);
+	param_urls_free(urls);
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+	size_t size = strlen(value);
+	for (const char *word = choices; word; word = strchr(word, '|')) {
+		word += *word == '|';
+		if (strcspn(word, "|") == size && strncmp(word, value, size) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Puts value where it belongs. Otherwise says what it should have been. */
 static bool convert(const struct param *param, const char *value, void *at, char *why,
 		    size_t why_size)
@@ -95,6 +172,15 @@ static bool convert(const struct param *param, const char *value, void *at, char
 			 "must be a URL that begins with http://, https:// or file:///");
 		*(const char **)at = value;
 		return known_url(value);
+	case PARAM_URLS:
+		snprintf(why, why_size,
+			 "must be URLs that begin with http://, https:// or file:///");
+		*(const char **)at = value;
+		return are_urls(value);
+	case PARAM_CHOICE:
+		snprintf(why, why_size, "must be one of %s", param->choices);
+		*(const char **)at = value;
+		return is_choice(param->choices, value);
 	case PARAM_CHECKSUM: {
 		bool ok = digest_parse(value, at, &err) == 0;
 		snprintf(why, why_size, "%s", err.text);
@@ -113,6 +199,8 @@ static void put_value(const struct param *param, const char *value, void *params
 	char shown[256];
 	if (param->type == PARAM_URL)
 		text_redact_url(value, shown, sizeof(shown));
+	else if (param->type == PARAM_URLS)
+		show_bad_url(value, shown, sizeof(shown));
 	else
 		snprintf(shown, sizeof(shown), "%s", value);
 	text_cut_utf8(shown);
@@ -143,7 +231,7 @@ static void take(const struct action *action, const struct param *param, const c
 	}
 	/* Texts are never NULL. */
 	if (param->type == PARAM_TEXT || param->type == PARAM_DEVICE || param->type == PARAM_PATH ||
-	    param->type == PARAM_URL)
+	    param->type == PARAM_URL || param->type == PARAM_URLS || param->type == PARAM_CHOICE)
 		*(const char **)((char *)params + param->offset) = "";
 	if (value && value[0]) {
 		put_value(param, value, params, problems);
@@ -223,14 +311,23 @@ const char *param_given(const struct param *param, const struct action_request *
 	return option ? option : environment_get(request->environment, param->name);
 }
 
+static void learn_urls(const char *text)
+{
+	char **urls;
+	param_urls(text, &urls);
+	for (char **url = urls; *url; url++)
+		secret_add_url(*url);
+	param_urls_free(urls);
+}
+
 void params_learn_secrets(const struct action *action, const struct action_request *request)
 {
 	for (const struct param *param = action->params; param->name; param++) {
 		const char *value = param_given(param, request);
 		if (value && (param->flags & PARAM_SECRET))
 			secret_add(value);
-		else if (value && param->type == PARAM_URL)
-			secret_add_url(value);
+		else if (value && (param->type == PARAM_URL || param->type == PARAM_URLS))
+			learn_urls(value);
 	}
 }
 

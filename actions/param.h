@@ -32,6 +32,14 @@ const char *environment_get(char *const *environment, const char *key);
  * there is none. */
 const char *param_given(const struct param *param, const struct action_request *request);
 
+/*
+ * The URLs of a PARAM_URLS in their order: apart by blanks, or by a comma that another URL follows
+ * (a comma may be part of one). *ret_urls is ended by NULL; free it and the texts with
+ * param_urls_free(). False when one of them is no URL.
+ */
+bool param_urls(const char *text, char ***ret_urls);
+void param_urls_free(char **urls);
+
 /* The parameter of that name, or NULL. */
 const struct param *param_find(const struct action *action, const char *name);
 

@@ -1,6 +1,8 @@
 /* Texts from the tables: see docs.h. */
 #include "agent/docs.h"
 
+#include <string.h>
+
 #include "actions/actions.h"
 #include "actions/param.h"
 #include "agent/config.h"
@@ -45,9 +47,25 @@ static const char *remark(const struct param *param, char *out, size_t out_size)
 	return out;
 }
 
+/* "number", "none or readback". */
+static const char *type_words(const struct param *param, char *out, size_t out_size)
+{
+	size_t used = 0;
+	out[0] = '\0';
+	if (param->type != PARAM_CHOICE)
+		return param_type_name(param->type);
+	for (const char *word = param->choices; *word && used < out_size;) {
+		size_t size = strcspn(word, "|");
+		used += (size_t)snprintf(out + used, out_size - used, "%s%.*s", used ? " or " : "",
+					 (int)size, word);
+		word += size + (word[size] == '|');
+	}
+	return out;
+}
+
 void docs_action(const struct action *action, FILE *out)
 {
-	char text[128];
+	char text[128], type[128];
 	fprintf(out, "%s: %s\n", action->name, action->summary);
 	for (const char *const *alias = action->aliases; alias && *alias; alias++)
 		fprintf(out, "Also known as %s.\n", *alias);
@@ -60,8 +78,9 @@ void docs_action(const struct action *action, FILE *out)
 		fputs("\nParameters:\n", out);
 	for (const struct param *param = action->params; param->name; param++) {
 		remark(param, text, sizeof(text));
-		fprintf(out, "  %s (%s%s%s)\n      %s\n", param->name, param_type_name(param->type),
-			text[0] ? ", " : "", text, param->doc);
+		fprintf(out, "  %s (%s%s%s)\n      %s\n", param->name,
+			type_words(param, type, sizeof(type)), text[0] ? ", " : "", text,
+			param->doc);
 	}
 }
 
@@ -76,7 +95,7 @@ void docs_actions_table(FILE *out)
 
 void docs_parameters_tables(FILE *out)
 {
-	char text[128];
+	char text[128], type[128];
 	for (const struct action *const *action = actions; *action; action++) {
 		if (!(*action)->params->name)
 			continue;
@@ -86,8 +105,8 @@ void docs_parameters_tables(FILE *out)
 			(*action)->name);
 		for (const struct param *param = (*action)->params; param->name; param++)
 			fprintf(out, "| `%s` | %s | %s | %s |\n", param->name,
-				param_type_name(param->type), remark(param, text, sizeof(text)),
-				param->doc);
+				type_words(param, type, sizeof(type)),
+				remark(param, text, sizeof(text)), param->doc);
 		fputs("\n", out);
 	}
 }

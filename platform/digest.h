@@ -39,6 +39,9 @@ int digest_find_in_file(const char *text, size_t size, const char *file_name,
 /* "sha256:<hex>". out has DIGEST_TEXT_SIZE bytes. Returns out. */
 char *digest_format(const struct digest *digest, char *out);
 
+/* The digest of bytes in memory. */
+void digest_memory(enum digest_type type, const void *data, size_t size, struct digest *ret_digest);
+
 bool digest_equal(const struct digest *a, const struct digest *b);
 
 /*

@@ -47,18 +47,67 @@ void disk_close(struct disk *disk);
 char *disk_describe(const struct disk *disk, char *out, size_t out_size);
 
 /*
- * Writing an image. Open clears the first and (of a whole disk) the last DISK_HEAD_BYTES and
- * flushes; disk_writer_write() takes the image's bytes in order, keeps the first DISK_HEAD_BYTES in
- * memory and writes the rest, blocks of zeros by asking the device to clear them (fallocate
- * PUNCH_HOLE) where it can; disk_writer_finish() flushes, writes the beginning, flushes again. When
- * it is never called the disk has no beginning: no partition table, no boot code, no file system.
+ * Writing an image. The order of the calls is that of the declarations:
+ *
+ * open touches nothing. begin clears the first and (of a whole disk) the last DISK_HEAD_BYTES and
+ * flushes. Then extents come in any order, each byte of the image once: data in buffers of the
+ * writer's own, which several threads write past the page cache (O_DIRECT; through it where that
+ * is not possible) while the next ones are filled, and zeros. Runs of zeros, also within data, are
+ * cleared by the device (fallocate PUNCH_HOLE, which never falls back to writing) where it can, and
+ * written where it cannot. What belongs into the first DISK_HEAD_BYTES is kept in memory. flush
+ * waits until all else is on the medium, verify reads it back, and finish writes the beginning.
+ * Until then the disk has none: no partition table, no boot code, no file system.
  */
 struct disk_writer;
-int disk_writer_open(const struct disk *disk, struct disk_writer **ret_writer, struct error *err);
-/* Any size, any alignment. ERROR_INPUT when the image is larger than the disk. */
-int disk_writer_write(struct disk_writer *writer, const void *data, size_t size, struct error *err);
-/* ERROR_CORRUPT when the image is empty or not whole sectors. */
+
+struct disk_writer_options {
+	bool compare; /* read first, write only what differs */
+	bool record;  /* remember digests of what was written, for disk_writer_verify() */
+};
+
+enum {
+	DISK_BUFFER_BYTES = 1 << 20
+};
+
+int disk_writer_open(const struct disk *disk, const struct disk_writer_options *options,
+		     struct disk_writer **ret_writer, struct error *err);
+
+/* Gives a buffer of DISK_BUFFER_BYTES, aligned to 4096; waits until one is free. The same one again
+ * until it was submitted. A failure of an earlier write is reported here. */
+int disk_writer_buffer(struct disk_writer *writer, void **ret_buffer, struct error *err);
+
+int disk_writer_begin(struct disk_writer *writer, struct error *err);
+
+/* Takes the buffer back and writes its first size_bytes at offset. ERROR_INPUT when they do not
+ * fit on the disk. Failures of the device may come with a later call. */
+int disk_writer_submit(struct disk_writer *writer, uint64_t offset, size_t size_bytes,
+		       struct error *err);
+
+/* Makes a range of any size zero. Errors as disk_writer_submit(). */
+int disk_writer_zero(struct disk_writer *writer, uint64_t offset, uint64_t size_bytes,
+		     struct error *err);
+
+/* Waits for all writes and flushes. image_bytes is the size of the image. ERROR_CORRUPT when it is
+ * empty or not whole sectors of 512 bytes, ERROR_BUG when the extents do not add up to it. */
+int disk_writer_flush(struct disk_writer *writer, uint64_t image_bytes, struct error *err);
+
+/* What will be written to the beginning of the disk; DISK_HEAD_BYTES, zeros behind a smaller
+ * image. */
+const uint8_t *disk_writer_head(const struct disk_writer *writer);
+
+/*
+ * With options.record: reads back past the page cache what was written and compares. ERROR_CORRUPT
+ * names the first place that differs. progress (may be NULL) gets the bytes read so far.
+ */
+int disk_writer_verify(struct disk_writer *writer,
+		       void (*progress)(void *context, uint64_t done_bytes), void *context,
+		       struct error *err);
+
+/* Writes the beginning and flushes; with options.record it is read back, too, and cleared again
+ * when it differs. */
 int disk_writer_finish(struct disk_writer *writer, struct error *err);
+
+/* Ends the threads and frees. What was not finished stays without a beginning. */
 void disk_writer_free(struct disk_writer *writer);
 AUTO_DEFINE(disk_writer, struct disk_writer *, disk_writer_free)
 #define auto_disk_writer __attribute__((cleanup(cleanup_disk_writer)))
@@ -67,8 +116,10 @@ struct disk_writer_counts {
 	uint64_t image_bytes;   /* taken */
 	uint64_t written_bytes; /* of these, really written */
 	uint64_t cleared_bytes; /* of these, cleared by the device */
+	uint64_t same_bytes;    /* of these, found right on the disk (options.compare) */
 };
-struct disk_writer_counts disk_writer_counts(const struct disk_writer *writer);
+/* May be asked at any time, from any thread. */
+struct disk_writer_counts disk_writer_counts(struct disk_writer *writer);
 
 /*
  * Makes the kernel read the partition table again (BLKRRPART; where that is refused or brings no

@@ -64,13 +64,16 @@ extern const struct image_form image_form_qcow2;
 extern const struct image_form image_form_android_sparse;
 extern const struct image_form image_form_tar;
 
+enum {
+	IMAGE_DIGESTS_MOST = 2
+};
+
 struct image_options {
-	/* Of all downloaded bytes, in order; type DIGEST_NONE when none is expected. With one, the
-	 * bytes are read in order, once. */
-	struct digest expected;
-	/* Compute the digest of the download even if none is expected. */
-	bool want_digest;
-	/* The text of a .bmap file (borrowed), NULL without: only what it maps is data. */
+	/* Of all downloaded bytes, in order; those of type DIGEST_NONE are not expected. With one,
+	 * the bytes are read in order, once. */
+	struct digest expected[IMAGE_DIGESTS_MOST];
+	/* The text of a .bmap file (borrowed until image_open() returns), NULL without: only what
+	 * it maps is data. */
 	const char *bmap;
 	size_t bmap_size;
 	unsigned threads; /* for decoders; 0: as many as processors, at most 8 */
@@ -78,7 +81,9 @@ struct image_options {
 
 struct image_facts {
 	enum compression compression;
-	struct digest digest; /* of the download, once the image ended; DIGEST_NONE: not computed */
+	/* Of the download, once the image ended: the first one expected, else SHA-256 when the
+	 * download is compressed, else not computed (DIGEST_NONE). */
+	struct digest digest;
 };
 
 /*

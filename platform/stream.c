@@ -130,3 +130,50 @@ struct stream *stream_from_memory(const void *data, size_t size)
 	source->data = data;
 	return &source->stream;
 }
+
+struct peek_stage {
+	struct stream stream;
+	struct stream *below;
+	size_t head_size;
+	uint8_t head[];
+};
+
+static ssize_t peek_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	struct peek_stage *self = (struct peek_stage *)stream;
+	if (stream->read_bytes >= self->head_size)
+		return stream_read(self->below, data, size, err);
+	size_t at = (size_t)stream->read_bytes;
+	size_t count = self->head_size - at < size ? self->head_size - at : size;
+	memcpy(data, self->head + at, count);
+	return (ssize_t)count;
+}
+
+static void peek_close(struct stream *stream)
+{
+	struct peek_stage *self = (struct peek_stage *)stream;
+	stream_close(self->below);
+	free(self);
+}
+
+int stream_peek(struct stream *below, size_t size, struct stream **ret_stream,
+		const uint8_t **ret_head, size_t *ret_size, struct error *err)
+{
+	static const struct stream_operations operations = {.read = peek_read, .close = peek_close};
+	struct peek_stage *self = calloc(1, sizeof(*self) + size);
+	if (!self)
+		abort();
+	self->stream = (struct stream){.operations = &operations,
+				       .size_bytes = below->size_bytes,
+				       .least_bytes = below->least_bytes};
+	self->below = below;
+	auto_stream struct stream *stream = &self->stream;
+	ssize_t got = stream_read_full(below, self->head, size, err);
+	if (got < 0)
+		return -1;
+	self->head_size = (size_t)got;
+	*ret_head = self->head;
+	*ret_size = self->head_size;
+	*ret_stream = take_pointer(stream);
+	return 0;
+}

@@ -63,6 +63,13 @@ struct stream *stream_from_fd(int fd, uint64_t size_bytes, const char *name);
 struct stream *stream_from_memory(const void *data, size_t size);
 
 /*
+ * Looks at the first size bytes of below (taken, also on failure): *ret_head (fewer bytes when the
+ * stream is that short: *ret_size) is valid as long as the stream, which gives them again.
+ */
+int stream_peek(struct stream *below, size_t size, struct stream **ret_stream,
+		const uint8_t **ret_head, size_t *ret_size, struct error *err);
+
+/*
  * Runs the stage below (taken) in a thread of its own, reading ahead into chunks buffers of
  * chunk_bytes each, page-aligned. Closing it stops the thread after at most one read of the stage
  * below.

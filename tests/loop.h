@@ -22,8 +22,10 @@ static inline const char *loop_obstacle(void)
 	return NULL;
 }
 
-/* Attaches a file. Others may take a free device first: then the next one. */
-static inline void loop_attach(struct loop *loop, const char *file, bool read_only)
+/* Attaches a file, with sectors of that many bytes. Others may take a free device first: then the
+ * next one. */
+static inline void loop_attach_sectors(struct loop *loop, const char *file, bool read_only,
+				       unsigned sector_bytes)
 {
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int image = open(file, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -35,6 +37,7 @@ static inline void loop_attach(struct loop *loop, const char *file, bool read_on
 		loop->fd = open(loop->path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 		struct loop_config config = {
 			.fd = (unsigned)image,
+			.block_size = sector_bytes,
 			.info = {.lo_flags = (unsigned)(read_only ? LO_FLAGS_READ_ONLY : 0)}};
 		if (loop->fd >= 0 && ioctl(loop->fd, LOOP_CONFIGURE, &config) == 0) {
 			close(control);
@@ -45,6 +48,11 @@ static inline void loop_attach(struct loop *loop, const char *file, bool read_on
 			close(loop->fd);
 	}
 	fail_msg("no free loop device for %s", file);
+}
+
+static inline void loop_attach(struct loop *loop, const char *file, bool read_only)
+{
+	loop_attach_sectors(loop, file, read_only, 512);
 }
 
 static inline void loop_detach(struct loop *loop)

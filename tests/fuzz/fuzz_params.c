@@ -24,7 +24,9 @@ static void check_params(const struct action *action, const char *params)
 		case PARAM_TEXT:
 		case PARAM_DEVICE:
 		case PARAM_PATH:
-		case PARAM_URL: {
+		case PARAM_CHOICE:
+		case PARAM_URL:
+		case PARAM_URLS: {
 			const char *text = *(const char *const *)at;
 			require(text != NULL);
 			require(!(param->flags & PARAM_REQUIRED) || text[0] != '\0');

@@ -1,4 +1,4 @@
-/* Disks: finding them, writing an image, partitions. On loop devices, as root. */
+/* Disks: finding them, opening them, partitions. On loop devices, as root. */
 #include "tests/loop.h"
 
 #include <pthread.h>
@@ -47,21 +47,6 @@ static int tear_down(void **state)
 	free(image);
 	directory_remove(directory);
 	return 0;
-}
-
-static uint8_t *disk_content(void)
-{
-	uint8_t *data = malloc(DISK_BYTES);
-	assert_int_equal(pread(loop.fd, data, DISK_BYTES, 0), DISK_BYTES);
-	return data;
-}
-
-static bool all_are(const uint8_t *data, size_t size, uint8_t value)
-{
-	for (size_t i = 0; i < size; i++)
-		if (data[i] != value)
-			return false;
-	return true;
 }
 
 static void says_what_is_no_block_device(void **state)
@@ -213,112 +198,6 @@ static void refuses_disks_that_are_in_use(void **state)
 	free(at);
 }
 
-/* Writing */
-
-/* An image of size bytes with runs of zeros in it. */
-static uint8_t *make_image(size_t size)
-{
-	uint8_t *data = malloc(size);
-	fill_random(data, size, 7);
-	for (size_t at = 0; at < size; at += 3 * (size_t)MIB)
-		memset(data + at, 0, size - at < MIB + 4096 ? size - at : MIB + 4096);
-	return data;
-}
-
-static void writes_an_image_whole(void **state)
-{
-	(void)state;
-	struct error err;
-	if (loop_obstacle())
-		skip_because(loop_obstacle());
-	loop_attach(&loop, image, false);
-	/* Smaller than the part held back, around its border, and the whole disk; in pieces of any
-	 * size. */
-	static const size_t sizes[] = {512,           MIB - 512,        MIB,       MIB + 512,
-				       5 * MIB + 512, 10 * (size_t)MIB, DISK_BYTES};
-	static const size_t pieces[] = {4096, 777777, DISK_BYTES};
-	for (size_t i = 0; i < COUNT(sizes); i++) {
-		for (size_t j = 0; j < COUNT(pieces); j++) {
-			struct disk disk;
-			struct disk_writer *writer;
-			uint8_t *data = make_image(sizes[i]);
-			assert_ok(disk_open(loop.path, &disk, &err));
-			assert_ok(disk_writer_open(&disk, &writer, &err));
-			for (size_t at = 0; at < sizes[i]; at += pieces[j]) {
-				size_t left = sizes[i] - at;
-				assert_ok(disk_writer_write(writer, data + at,
-							    left < pieces[j] ? left : pieces[j],
-							    &err));
-			}
-			assert_ok(disk_writer_finish(writer, &err));
-			struct disk_writer_counts counts = disk_writer_counts(writer);
-			assert_int_equal(counts.image_bytes, sizes[i]);
-			assert_int_equal(counts.written_bytes + counts.cleared_bytes, sizes[i]);
-			disk_writer_free(writer);
-			assert_ok(disk_finish(&disk, &err));
-			uint8_t *content = disk_content();
-			assert_memory_equal(content, data, sizes[i]);
-			free(content);
-			free(data);
-		}
-	}
-}
-
-/* Cut at any time the disk has no beginning and no end: nothing boots, no backup table is found. */
-static void leaves_no_half_truth(void **state)
-{
-	(void)state;
-	struct error err;
-	if (loop_obstacle())
-		skip_because(loop_obstacle());
-	loop_attach(&loop, image, false);
-	struct disk disk;
-	struct disk_writer *writer;
-	uint8_t *data = malloc(6 * MIB);
-	memset(data, 0xbb, 6 * MIB);
-	assert_ok(disk_open(loop.path, &disk, &err));
-	assert_ok(disk_writer_open(&disk, &writer, &err));
-	assert_ok(disk_writer_write(writer, data, 6 * MIB, &err));
-	disk_writer_free(writer);
-	disk_close(&disk);
-	uint8_t *content = disk_content();
-	assert_true(all_are(content, MIB, 0));
-	assert_true(all_are(content + DISK_BYTES - MIB, MIB, 0));
-	/* What lies between was written as it came, and the rest left alone. */
-	assert_true(all_are(content + MIB, 4 * MIB, 0xbb));
-	assert_true(all_are(content + 8 * MIB, 4 * MIB, 0xaa));
-	free(content);
-	free(data);
-}
-
-static void refuses_images_that_do_not_fit(void **state)
-{
-	(void)state;
-	struct error err;
-	if (loop_obstacle())
-		skip_because(loop_obstacle());
-	loop_attach(&loop, image, false);
-	struct disk disk;
-	struct disk_writer *writer;
-	uint8_t *data = calloc(1, DISK_BYTES + 512);
-	assert_ok(disk_open(loop.path, &disk, &err));
-	assert_ok(disk_writer_open(&disk, &writer, &err));
-	assert_fails(disk_writer_write(writer, data, DISK_BYTES + 512, &err), ERROR_INPUT,
-		     loop.path);
-	assert_ok(disk_writer_write(writer, data, DISK_BYTES, &err));
-	assert_fails(disk_writer_write(writer, data, 1, &err), ERROR_INPUT, "larger than");
-	disk_writer_free(writer);
-	assert_ok(disk_writer_open(&disk, &writer, &err));
-	assert_fails(disk_writer_finish(writer, &err), ERROR_CORRUPT, "empty");
-	disk_writer_free(writer);
-	assert_ok(disk_writer_open(&disk, &writer, &err));
-	assert_ok(disk_writer_write(writer, data, 2 * MIB + 100, &err));
-	assert_fails(disk_writer_finish(writer, &err), ERROR_CORRUPT, "multiple of 512");
-	disk_writer_free(writer);
-	disk_close(&disk);
-	free(data);
-}
-
 /* Partitions */
 
 /* Writes a table, and tells the kernel nothing. */
@@ -400,9 +279,6 @@ int main(void)
 		WITH_IMAGE(waits_for_a_device),
 		WITH_IMAGE(opens_a_free_disk),
 		WITH_IMAGE(refuses_disks_that_are_in_use),
-		WITH_IMAGE(writes_an_image_whole),
-		WITH_IMAGE(leaves_no_half_truth),
-		WITH_IMAGE(refuses_images_that_do_not_fit),
 		WITH_IMAGE(makes_partitions_known),
 	};
 	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);

@@ -1,0 +1,285 @@
+/*
+ * From a source to a verified disk: see imaging.h. Nothing on the disk is touched before the
+ * image's beginning is there and looks like one; the disk's own beginning is written last, see
+ * platform/disk.h.
+ */
+#include "actions/imaging.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "platform/clock.h"
+#include "platform/disk.h"
+#include "platform/log.h"
+#include "platform/text.h"
+
+enum {
+	NODE_WAIT_MS = 15000,
+	CHECKSUM_FILE_MAX = 4 << 20,
+	BMAP_FILE_MAX = 16 << 20,
+};
+
+/* What one run works with. */
+struct work {
+	struct action_context *context;
+	const struct imaging *imaging;
+	struct disk disk;
+	struct source *source;
+	struct image *image;
+	struct image_facts facts;
+	struct image_options options;
+	struct disk_writer *writer;
+	uint64_t image_bytes; /* the end of the image, as far as is known */
+	bool touched;         /* the disk is not what it was */
+	int64_t started_ms;
+	int64_t logged_ms;
+};
+
+/* The checksum that the download must have, from both parameters. */
+static int learn_checksum(const struct work *work, struct digest *ret_digest, struct error *err)
+{
+	const struct imaging_params *params = work->imaging->params;
+	*ret_digest = params->checksum;
+	if (!params->checksum_url[0])
+		return 0;
+	auto_buffer struct buffer text = {.cap = CHECKSUM_FILE_MAX};
+	if (http_get_buffer(params->checksum_url, &work->imaging->source.http, &text, err) < 0)
+		return error_wrap(err, "CHECKSUM_URL");
+	const char *url = work->imaging->source.urls[0];
+	auto_free char *name = text_dup_size(url, strcspn(url, "?#"));
+	struct digest from_file;
+	if (digest_find_in_file((const char *)text.data, text.size, name, &from_file, err) < 0)
+		return error_wrap(err, "CHECKSUM_URL");
+	if (ret_digest->type != DIGEST_NONE && ret_digest->type == from_file.type &&
+	    !digest_equal(ret_digest, &from_file))
+		return error_set(err, ERROR_INPUT, "CHECKSUM and CHECKSUM_URL do not say the same");
+	if (ret_digest->type == DIGEST_NONE)
+		*ret_digest = from_file;
+	return 0;
+}
+
+/* How far it is, as a line for people. */
+static void log_progress(const struct action_progress *progress, int64_t elapsed_ms)
+{
+	char in[32], out[32], rate[32], eta[32] = "", percent[16] = "";
+	elapsed_ms = elapsed_ms > 0 ? elapsed_ms : 1;
+	text_bytes(progress->bytes_out * 1000 / (uint64_t)elapsed_ms, rate, sizeof(rate));
+	if (progress->total > 0 && progress->done > 0 && progress->done <= progress->total) {
+		double left = (double)(progress->total - progress->done) / (double)progress->done;
+		clock_format_duration((int64_t)((double)elapsed_ms * left), eta, sizeof(eta));
+		snprintf(percent, sizeof(percent), " (%.0f%%)",
+			 100.0 * (double)progress->done / (double)progress->total);
+	}
+	char text[300];
+	snprintf(text, sizeof(text), "%s: %s received, %s done%s, %s/s%s%s", progress->phase,
+		 text_bytes(progress->bytes_in, in, sizeof(in)),
+		 text_bytes(progress->bytes_out, out, sizeof(out)), percent, rate,
+		 eta[0] ? ", left " : "", eta);
+	log_info(text);
+}
+
+static void tell(struct work *work, const char *phase, uint64_t out, uint64_t total_out)
+{
+	struct action_progress progress = {.bytes_in = source_received(work->source),
+					   .bytes_out = out};
+	snprintf(progress.phase, sizeof(progress.phase), "%s", phase);
+	/* Of the image's size when it is known, else of the download's. */
+	uint64_t total_in = source_size(work->source);
+	if (total_out > 0 && total_out != STREAM_SIZE_UNKNOWN) {
+		progress.done = out;
+		progress.total = total_out;
+	} else if (total_in != STREAM_SIZE_UNKNOWN) {
+		progress.done = progress.bytes_in < total_in ? progress.bytes_in : total_in;
+		progress.total = total_in;
+	}
+	action_report(work->context, &progress);
+	int64_t now = clock_monotonic_ms();
+	int64_t interval_ms = (int64_t)work->imaging->params->progress_interval_s * 1000;
+	if (now - work->logged_ms < interval_ms)
+		return;
+	work->logged_ms = now;
+	log_progress(&progress, now - work->started_ms);
+}
+
+static int check_size(const struct work *work, struct error *err)
+{
+	const struct image *image = work->image;
+	const struct disk *disk = &work->disk;
+	uint64_t least =
+		image->size_bytes != STREAM_SIZE_UNKNOWN ? image->size_bytes : image->least_bytes;
+	if (least <= disk->size_bytes)
+		return 0;
+	char image_size[32], disk_size[32];
+	return error_set(
+		err, ERROR_INPUT, "the image has %" PRIu64 " bytes (%s), %s holds %" PRIu64 " (%s)",
+		least, text_bytes(least, image_size, sizeof(image_size)), disk->path,
+		disk->size_bytes, text_bytes(disk->size_bytes, disk_size, sizeof(disk_size)));
+}
+
+/* The extents, one after the other, from the image into the writer. The disk is touched once the
+ * first one is there. */
+static int copy_extents(struct work *work, struct error *err)
+{
+	struct extent extent;
+	for (;;) {
+		void *buffer;
+		if (disk_writer_buffer(work->writer, &buffer, err) < 0)
+			return -1;
+		int more = image_read(work->image, buffer, DISK_BUFFER_BYTES, &extent, err);
+		if (more < 0)
+			return -1;
+		if (!work->touched) {
+			work->touched = true;
+			if (disk_writer_begin(work->writer, err) < 0)
+				return -1;
+		}
+		if (more == 0)
+			return 0;
+		int result = extent.zero ? disk_writer_zero(work->writer, extent.offset,
+							    extent.size_bytes, err)
+					 : disk_writer_submit(work->writer, extent.offset,
+							      (size_t)extent.size_bytes, err);
+		if (result < 0)
+			return -1;
+		if (extent.offset + extent.size_bytes > work->image_bytes)
+			work->image_bytes = extent.offset + extent.size_bytes;
+		tell(work, "writing", disk_writer_counts(work->writer).image_bytes,
+		     work->image->size_bytes);
+	}
+}
+
+static void tell_verified(void *context, uint64_t done_bytes)
+{
+	struct work *work = context;
+	tell(work, "verifying", done_bytes, work->image_bytes);
+}
+
+static int write_image(struct work *work, struct error *err)
+{
+	if (copy_extents(work, err) < 0)
+		return -1;
+	work->logged_ms = 0;
+	tell(work, "flushing", work->image_bytes, work->image_bytes);
+	if (disk_writer_flush(work->writer, work->image_bytes, err) < 0)
+		return -1;
+	if (strcmp(work->imaging->params->verify, "readback") == 0) {
+		work->started_ms = work->logged_ms = clock_monotonic_ms();
+		if (disk_writer_verify(work->writer, tell_verified, work, err) < 0)
+			return -1;
+	}
+	return disk_writer_finish(work->writer, err);
+}
+
+static int open_image(struct work *work, struct error *err)
+{
+	const struct imaging_params *params = work->imaging->params;
+	auto_buffer struct buffer bmap = {.cap = BMAP_FILE_MAX};
+	struct source_options options = work->imaging->source;
+	options.connections = (unsigned)params->connections;
+	options.retry_ms = params->retry ? (int64_t)params->retry_minutes * 60000 : 0;
+	options.http.stall_timeout_ms = (int64_t)params->stall_s * 1000;
+	if (learn_checksum(work, &work->options.expected[0], err) < 0)
+		return -1;
+	work->options.expected[1] = work->imaging->expected;
+	if (params->bmap_url[0]) {
+		if (http_get_buffer(params->bmap_url, &options.http, &bmap, err) < 0)
+			return error_wrap(err, "BMAP_URL");
+		work->options.bmap = (const char *)bmap.data;
+		work->options.bmap_size = bmap.size;
+	}
+	if (source_open(&options, &work->source, err) < 0 ||
+	    image_open(work->source, &work->options, &work->facts, &work->image, err) < 0)
+		return -1;
+	return check_size(work, err);
+}
+
+static int open_and_write(struct work *work, struct error *err)
+{
+	const struct imaging_params *params = work->imaging->params;
+	const struct disk_writer_options options = {
+		.compare = strcmp(params->mode, "compare") == 0,
+		.record = strcmp(params->verify, "readback") == 0,
+	};
+	if (open_image(work, err) < 0 ||
+	    disk_writer_open(&work->disk, &options, &work->writer, err) < 0)
+		return -1;
+	int result = write_image(work, err);
+	if (result < 0 && work->touched)
+		error_append(err, "; %s was left without its beginning and does not boot",
+			     work->disk.path);
+	return result;
+}
+
+static void close_work(struct work *work)
+{
+	image_close(work->image);
+	work->image = NULL;
+	source_free(work->source);
+	work->source = NULL;
+	disk_writer_free(work->writer);
+	work->writer = NULL;
+	disk_close(&work->disk);
+}
+
+/* "wrote 4.0 GiB to /dev/sda (0.9 GiB of data, 3.1 GiB of zeros cleared) in 9.8 s, …" */
+static void summarize(struct work *work, int64_t duration_ms, unsigned partitions)
+{
+	const struct disk_writer_counts counts = disk_writer_counts(work->writer);
+	const struct imaging_params *params = work->imaging->params;
+	char size[32], written[32], cleared[32], same[32], duration[32], digest[DIGEST_TEXT_SIZE];
+	char parts[160], form[64], checksum[DIGEST_TEXT_SIZE + 64] = "";
+	snprintf(parts, sizeof(parts), "%s written%s%s%s%s",
+		 text_bytes(counts.written_bytes, written, sizeof(written)),
+		 counts.cleared_bytes ? ", zeros cleared: " : "",
+		 counts.cleared_bytes ? text_bytes(counts.cleared_bytes, cleared, sizeof(cleared))
+				      : "",
+		 counts.same_bytes ? ", right already: " : "",
+		 counts.same_bytes ? text_bytes(counts.same_bytes, same, sizeof(same)) : "");
+	bool compressed = work->facts.compression != COMPRESSION_NONE;
+	snprintf(form, sizeof(form), "%s%s%s", work->image->form, compressed ? ", " : "",
+		 compressed ? compression_name(work->facts.compression) : "");
+	bool expected = params->checksum.type != DIGEST_NONE || params->checksum_url[0] ||
+			work->imaging->expected.type != DIGEST_NONE;
+	if (work->facts.digest.type != DIGEST_NONE)
+		snprintf(checksum, sizeof(checksum), ", %s %s",
+			 digest_format(&work->facts.digest, digest),
+			 expected ? "(as expected)" : "(not compared)");
+	action_summary(work->context, "wrote %s (%s) to %s in %s (%s), %u partition%s%s%s",
+		       text_bytes(counts.image_bytes, size, sizeof(size)), form, work->disk.path,
+		       clock_format_duration(duration_ms, duration, sizeof(duration)), parts,
+		       partitions, partitions == 1 ? "" : "s", checksum,
+		       strcmp(params->verify, "readback") == 0 ? ", read back and compared" : "");
+}
+
+static int run(struct work *work, struct error *err)
+{
+	const struct imaging *imaging = work->imaging;
+	char description[300];
+	unsigned partitions = 0;
+	int64_t start = clock_monotonic_ms();
+	work->started_ms = work->logged_ms = start;
+	if (disk_open(imaging->params->device, &work->disk, err) < 0)
+		return -1;
+	log_info("writing an image", "image", imaging->name, "disk",
+		 disk_describe(&work->disk, description, sizeof(description)));
+	if (open_and_write(work, err) < 0)
+		return error_wrap(err, "%s to %s", imaging->name, work->disk.path);
+	summarize(work, clock_monotonic_ms() - start, 0);
+	if (disk_reread_partitions(&work->disk, NODE_WAIT_MS, &partitions, err) < 0)
+		return error_wrap(err, "after writing %s", work->disk.path);
+	summarize(work, clock_monotonic_ms() - start, partitions);
+	disk_writer_free(work->writer);
+	work->writer = NULL;
+	if (disk_finish(&work->disk, err) < 0)
+		return error_wrap(err, "after writing %s", imaging->params->device);
+	return 0;
+}
+
+int imaging_run(struct action_context *context, struct imaging *imaging, struct error *err)
+{
+	struct work work = {.context = context, .imaging = imaging, .disk = {.fd = -1}};
+	int result = run(&work, err);
+	close_work(&work);
+	return result;
+}

@@ -1,0 +1,210 @@
+/*
+ * From a source to a disk image: which compression, which form, and which stages run in threads of
+ * their own. See image.h. The forms stand in files of their own; raw, which is none, is here.
+ */
+#include "platform/image.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum {
+	/* Between the download's thread and the decoder. */
+	CHUNK_BYTES = 256 << 10,
+	CHUNKS = 16,
+	THREADS_MOST = 8
+};
+
+static const struct image_form *const forms[] = {
+	NULL,
+};
+
+int image_read(struct image *image, void *data, size_t size, struct extent *ret_extent,
+	       struct error *err)
+{
+	return image->operations->read(image, data, size, ret_extent, err);
+}
+
+void image_close(struct image *image)
+{
+	if (image)
+		image->operations->close(image);
+}
+
+/* Raw. */
+
+struct raw_image {
+	struct image image;
+	struct stream *stream;
+};
+
+static int raw_read(struct image *image, void *data, size_t size, struct extent *ret_extent,
+		    struct error *err)
+{
+	struct raw_image *self = (struct raw_image *)image;
+	uint64_t offset = stream_position(self->stream);
+	ssize_t got = stream_read_full(self->stream, data, size, err);
+	if (got < 0)
+		return -1;
+	*ret_extent = (struct extent){.offset = offset, .size_bytes = (uint64_t)got};
+	return got > 0;
+}
+
+static void raw_close(struct image *image)
+{
+	struct raw_image *self = (struct raw_image *)image;
+	stream_close(self->stream);
+	free(self);
+}
+
+struct image *image_raw(struct stream *stream)
+{
+	static const struct image_operations operations = {.read = raw_read, .close = raw_close};
+	struct raw_image *self = calloc(1, sizeof(*self));
+	if (!self)
+		abort();
+	self->image = (struct image){.operations = &operations,
+				     .form = "raw",
+				     .size_bytes = stream->size_bytes,
+				     .least_bytes = stream->least_bytes};
+	self->stream = stream;
+	return &self->image;
+}
+
+/* What people give for an image that is none that is read here. The first bytes tell. */
+static int check_is_image(const uint8_t *data, size_t size, struct error *err)
+{
+	static const struct {
+		const char *magic;
+		size_t size, offset;
+		const char *what;
+	} others[] = {
+		{"KDMV", 4, 0, "a VMDK image: convert it (qemu-img convert -O raw)"},
+		{"# Disk DescriptorFile", 21, 0,
+		 "the descriptor of a VMDK image: convert it (qemu-img convert -O raw)"},
+		{"vhdxfile", 8, 0, "a VHDX image: convert it (qemu-img convert -O raw)"},
+		{"conectix", 8, 0, "a VHD image: convert it (qemu-img convert -O raw)"},
+		{"<<< ", 4, 0, "a VDI image: convert it (qemu-img convert -O raw)"},
+		{"PK\x03\x04", 4, 0, "a zip archive, not a disk image: unpack it"},
+		{"7z\xbc\xaf\x27\x1c", 6, 0, "a 7z archive, not a disk image: unpack it"},
+		{"Rar!", 4, 0, "a rar archive, not a disk image: unpack it"},
+	};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (size >= others[i].offset + others[i].size &&
+		    memcmp(data + others[i].offset, others[i].magic, others[i].size) == 0)
+			return error_set(err, ERROR_UNSUPPORTED, "the data is %s", others[i].what);
+	size_t blank = 0;
+	while (blank < size && strchr(" \t\r\n", data[blank]) && data[blank] != '\0')
+		blank++;
+	const char *text = (const char *)data + blank;
+	size_t left = size - blank;
+	if ((left >= 9 && strncasecmp(text, "<!doctype", 9) == 0) ||
+	    (left >= 5 && strncasecmp(text, "<html", 5) == 0) ||
+	    (left >= 5 && strncasecmp(text, "<?xml", 5) == 0))
+		return error_set(err, ERROR_INPUT, "the data is a web page, not a disk image");
+	return 0;
+}
+
+static unsigned thread_count(const struct image_options *options)
+{
+	long processors = options->threads ? (long)options->threads : sysconf(_SC_NPROCESSORS_ONLN);
+	return processors < 1 ? 1 : processors > THREADS_MOST ? THREADS_MOST : (unsigned)processors;
+}
+
+static bool is_expected(const struct image_options *options)
+{
+	for (int i = 0; i < IMAGE_DIGESTS_MOST; i++)
+		if (options->expected[i].type != DIGEST_NONE)
+			return true;
+	return false;
+}
+
+/* The digests over the download (taken). Of what is compressed one is always computed: it costs
+ * little there, and says afterwards what was written. */
+static int put_digests(struct stream *stream, const struct image_options *options,
+		       struct image_facts *facts, struct stream **ret_stream, struct error *err)
+{
+	struct digest *result = &facts->digest;
+	for (int i = 0; i < IMAGE_DIGESTS_MOST; i++) {
+		if (options->expected[i].type == DIGEST_NONE)
+			continue;
+		if (digest_stream(stream, &options->expected[i], result, &stream, err) < 0)
+			return -1;
+		result = NULL;
+	}
+	if (result && facts->compression != COMPRESSION_NONE &&
+	    digest_stream(stream, NULL, result, &stream, err) < 0)
+		return -1;
+	*ret_stream = stream;
+	return 0;
+}
+
+/*
+ * The stages, each arrow a thread's border:
+ *   compressed:          download, digest -> decoder
+ *   raw with a checksum: download -> digest
+ *   raw:                 download, straight into the disk's buffers
+ * Behind them all are the threads of the disk writer.
+ */
+static int open_stream(struct source *source, const struct image_options *options,
+		       struct image_facts *facts, struct stream **ret_stream, struct error *err)
+{
+	struct stream *stream;
+	const uint8_t *head;
+	size_t head_size;
+	if (source_stream(source, &stream, err) < 0 ||
+	    stream_peek(stream, DECOMPRESS_MAGIC_SIZE, &stream, &head, &head_size, err) < 0)
+		return -1;
+	facts->compression = compression_detect(head, head_size);
+	if (facts->compression == COMPRESSION_NONE) {
+		if (is_expected(options) &&
+		    (stream_in_thread(stream, CHUNK_BYTES, CHUNKS, &stream, err) < 0 ||
+		     put_digests(stream, options, facts, &stream, err) < 0))
+			return -1;
+	} else if (put_digests(stream, options, facts, &stream, err) < 0 ||
+		   stream_in_thread(stream, CHUNK_BYTES, CHUNKS, &stream, err) < 0 ||
+		   decompress_stream(stream, &stream, NULL, err) < 0) {
+		return -1;
+	}
+	*ret_stream = stream;
+	return 0;
+}
+
+static const struct image_form *find_form(const uint8_t *head, size_t size)
+{
+	for (const struct image_form *const *form = forms; *form; form++)
+		if ((*form)->detect(head, size))
+			return *form;
+	return NULL;
+}
+
+int image_open(struct source *source, const struct image_options *options,
+	       struct image_facts *ret_facts, struct image **ret_image, struct error *err)
+{
+	struct image_input input = {.threads = thread_count(options)};
+	*ret_facts = (struct image_facts){.compression = COMPRESSION_NONE};
+	if (open_stream(source, options, ret_facts, &input.stream, err) < 0 ||
+	    stream_peek(input.stream, IMAGE_HEAD_BYTES, &input.stream, &input.head,
+			&input.head_size, err) < 0)
+		return -1;
+	bool by_position = ret_facts->compression == COMPRESSION_NONE && !is_expected(options) &&
+			   source_has_ranges(source);
+	input.source = by_position ? source : NULL;
+	const struct image_form *form = find_form(input.head, input.head_size);
+	if (form)
+		return form->open(&input, ret_image, err);
+	auto_stream struct stream *stream = input.stream;
+	if (check_is_image(input.head, input.head_size, err) < 0)
+		return -1;
+	/* A raw image over a connection that just closes, without a length: nothing would tell a
+	 * cut from the end. */
+	if (ret_facts->compression == COMPRESSION_NONE && !source_has_end(source) &&
+	    !is_expected(options))
+		return error_set(err, ERROR_INPUT,
+				 "the server does not say how long the raw image is, so its end "
+				 "cannot be verified: give CHECKSUM");
+	*ret_image = image_raw(take_pointer(stream));
+	return 0;
+}
