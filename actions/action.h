@@ -100,6 +100,8 @@ struct action_progress {
 	uint64_t bytes_out;     /* written */
 	uint64_t done;          /* of total, in the unit that total has */
 	uint64_t total;         /* 0: not known */
+	uint64_t rate_bytes_s;  /* of bytes_out; 0: not known */
+	int64_t left_ms;        /* estimated; 0: not known */
 };
 
 /* What an action's run function gets. */

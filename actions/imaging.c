@@ -60,46 +60,55 @@ static int learn_checksum(const struct work *work, struct digest *ret_digest, st
 }
 
 /* How far it is, as a line for people. */
-static void log_progress(const struct action_progress *progress, int64_t elapsed_ms)
+static void log_progress(const struct action_progress *progress)
 {
-	char in[32], out[32], rate[32], eta[32] = "", percent[16] = "";
-	elapsed_ms = elapsed_ms > 0 ? elapsed_ms : 1;
-	text_bytes(progress->bytes_out * 1000 / (uint64_t)elapsed_ms, rate, sizeof(rate));
-	if (progress->total > 0 && progress->done > 0 && progress->done <= progress->total) {
-		double left = (double)(progress->total - progress->done) / (double)progress->done;
-		clock_format_duration((int64_t)((double)elapsed_ms * left), eta, sizeof(eta));
+	char in[32], out[32], rate[32], left[32] = "", percent[16] = "", text[300];
+	if (progress->left_ms > 0)
+		clock_format_duration(progress->left_ms, left, sizeof(left));
+	if (progress->total > 0)
 		snprintf(percent, sizeof(percent), " (%.0f%%)",
 			 100.0 * (double)progress->done / (double)progress->total);
-	}
-	char text[300];
 	snprintf(text, sizeof(text), "%s: %s received, %s done%s, %s/s%s%s", progress->phase,
 		 text_bytes(progress->bytes_in, in, sizeof(in)),
-		 text_bytes(progress->bytes_out, out, sizeof(out)), percent, rate,
-		 eta[0] ? ", left " : "", eta);
+		 text_bytes(progress->bytes_out, out, sizeof(out)), percent,
+		 text_bytes(progress->rate_bytes_s, rate, sizeof(rate)), left[0] ? ", left " : "",
+		 left);
 	log_info(text);
+}
+
+/* Of the image's size when it is known, else of the download's. */
+static void measure(const struct work *work, uint64_t total_out, int64_t elapsed_ms,
+		    struct action_progress *progress)
+{
+	uint64_t total_in = source_size(work->source);
+	if (total_out > 0 && total_out != STREAM_SIZE_UNKNOWN) {
+		progress->done = progress->bytes_out;
+		progress->total = total_out;
+	} else if (total_in != STREAM_SIZE_UNKNOWN) {
+		progress->done = progress->bytes_in < total_in ? progress->bytes_in : total_in;
+		progress->total = total_in;
+	}
+	if (elapsed_ms <= 0)
+		return;
+	progress->rate_bytes_s = progress->bytes_out * 1000 / (uint64_t)elapsed_ms;
+	if (progress->done > 0 && progress->done <= progress->total)
+		progress->left_ms =
+			(int64_t)((double)elapsed_ms * (double)(progress->total - progress->done) /
+				  (double)progress->done);
 }
 
 static void tell(struct work *work, const char *phase, uint64_t out, uint64_t total_out)
 {
+	int64_t now = clock_monotonic_ms();
 	struct action_progress progress = {.bytes_in = source_received(work->source),
 					   .bytes_out = out};
 	snprintf(progress.phase, sizeof(progress.phase), "%s", phase);
-	/* Of the image's size when it is known, else of the download's. */
-	uint64_t total_in = source_size(work->source);
-	if (total_out > 0 && total_out != STREAM_SIZE_UNKNOWN) {
-		progress.done = out;
-		progress.total = total_out;
-	} else if (total_in != STREAM_SIZE_UNKNOWN) {
-		progress.done = progress.bytes_in < total_in ? progress.bytes_in : total_in;
-		progress.total = total_in;
-	}
+	measure(work, total_out, now - work->started_ms, &progress);
 	action_report(work->context, &progress);
-	int64_t now = clock_monotonic_ms();
-	int64_t interval_ms = (int64_t)work->imaging->params->progress_interval_s * 1000;
-	if (now - work->logged_ms < interval_ms)
+	if (now - work->logged_ms < (int64_t)work->imaging->params->progress_interval_s * 1000)
 		return;
 	work->logged_ms = now;
-	log_progress(&progress, now - work->started_ms);
+	log_progress(&progress);
 }
 
 static int check_size(const struct work *work, struct error *err)
@@ -108,6 +117,11 @@ static int check_size(const struct work *work, struct error *err)
 	const struct disk *disk = &work->disk;
 	uint64_t least =
 		image->size_bytes != STREAM_SIZE_UNKNOWN ? image->size_bytes : image->least_bytes;
+	if (image->size_bytes != STREAM_SIZE_UNKNOWN && image->size_bytes % 512 != 0)
+		return error_set(err, ERROR_CORRUPT,
+				 "%" PRIu64 " bytes are no disk image: its size is not a multiple "
+				 "of 512 (is it complete? is it an image?)",
+				 image->size_bytes);
 	if (least <= disk->size_bytes)
 		return 0;
 	char image_size[32], disk_size[32];
@@ -129,13 +143,13 @@ static int copy_extents(struct work *work, struct error *err)
 		int more = image_read(work->image, buffer, DISK_BUFFER_BYTES, &extent, err);
 		if (more < 0)
 			return -1;
+		if (more == 0)
+			return 0;
 		if (!work->touched) {
 			work->touched = true;
 			if (disk_writer_begin(work->writer, err) < 0)
 				return -1;
 		}
-		if (more == 0)
-			return 0;
 		int result = extent.zero ? disk_writer_zero(work->writer, extent.offset,
 							    extent.size_bytes, err)
 					 : disk_writer_submit(work->writer, extent.offset,

@@ -67,13 +67,22 @@ static bool known_url(const char *value)
 	return false;
 }
 
+/* "http://", "ftp://" …: whether another URL begins here. */
+static bool is_scheme(const char *text)
+{
+	size_t letters = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	return letters > 0 && strncmp(text + letters, "://", 3) == 0;
+}
+
 /* Where the URL at the beginning of text ends. */
 static size_t url_length(const char *text)
 {
 	size_t size = 0;
 	for (; text[size] && !strchr(" \t\r\n", text[size]); size++)
-		if (text[size] == ',' && known_url(text + size + 1))
+		if (text[size] == ',' && is_scheme(text + size + 1))
 			break;
+	while (size > 0 && text[size - 1] == ',')
+		size--;
 	return size;
 }
 

@@ -6,7 +6,7 @@
 #include "platform/secret.h"
 
 struct sample {
-	const char *text, *device, *path, *url, *password;
+	const char *text, *device, *path, *url, *urls, *choice, *password;
 	bool yes, given;
 	uint64_t number, mode;
 	struct digest checksum;
@@ -18,6 +18,9 @@ static const struct param params[] = {
 	 .doc = "a device"},
 	{"DEST_PATH", PARAM_PATH, PARAM_AT(struct sample, path), .doc = "a path"},
 	{"URL", PARAM_URL, PARAM_AT(struct sample, url), .doc = "a URL"},
+	{"URLS", PARAM_URLS, PARAM_AT(struct sample, urls), .doc = "URLs"},
+	{"CHOICE", PARAM_CHOICE, PARAM_AT(struct sample, choice), .fallback = "warm",
+	 .choices = "warm|cold", .doc = "a choice"},
 	{"PASSWORD", PARAM_TEXT, PARAM_AT(struct sample, password), .flags = PARAM_SECRET,
 	 .doc = "a secret"},
 	{"YES", PARAM_BOOL, PARAM_AT(struct sample, yes), .option = "yes", .doc = "a truth"},
@@ -260,6 +263,56 @@ static void names_types_for_people(void **state)
 	assert_null(param_find(&sample_action, "MOD"));
 }
 
+static void assert_urls(const char *text, bool known, const char *const *expected)
+{
+	char **urls;
+	assert_int_equal(param_urls(text, &urls), known);
+	size_t count = 0;
+	for (; expected[count]; count++) {
+		assert_non_null(urls[count]);
+		assert_string_equal(urls[count], expected[count]);
+	}
+	assert_null(urls[count]);
+	param_urls_free(urls);
+}
+
+/* A comma may be part of a URL: it separates where another one begins behind it. */
+static void takes_lists_of_urls(void **state)
+{
+	(void)state;
+	assert_urls("http://a/x", true, ENVIRONMENT("http://a/x"));
+	assert_urls("http://a/x,1,http://b/x", true, ENVIRONMENT("http://a/x,1", "http://b/x"));
+	assert_urls(" http://a/x \n https://b/x, file:///c ,", true,
+		    ENVIRONMENT("http://a/x", "https://b/x", "file:///c"));
+	assert_urls("http://a/x,ftp://b/x", false, ENVIRONMENT("http://a/x", "ftp://b/x"));
+	assert_urls("nonsense http://a/x", false, ENVIRONMENT("nonsense", "http://a/x"));
+	assert_urls(" ", false, ENVIRONMENT(NULL));
+	assert_urls("", false, ENVIRONMENT(NULL));
+	struct sample sample;
+	struct error err;
+	assert_fails(parse(ENVIRONMENT("DEVICE=/dev/x", "URLS=http://a/x ftp://me:secret@b/x"),
+			   none, true, &sample, &err),
+		     ERROR_INPUT, "URLS=ftp://***@b/x: must be URLs");
+}
+
+static void takes_one_of_several_words(void **state)
+{
+	(void)state;
+	struct sample sample;
+	struct error err;
+	assert_ok(parse(ENVIRONMENT("DEVICE=/dev/x"), none, true, &sample, &err));
+	assert_string_equal(sample.choice, "warm");
+	assert_ok(parse(ENVIRONMENT("DEVICE=/dev/x", "CHOICE=cold"), none, true, &sample, &err));
+	assert_string_equal(sample.choice, "cold");
+	static const char *const wrong[] = {"col", "colder", "warm|cold", "|", "Warm"};
+	for (size_t i = 0; i < COUNT(wrong); i++) {
+		char entry[64];
+		snprintf(entry, sizeof(entry), "CHOICE=%s", wrong[i]);
+		assert_fails(parse(ENVIRONMENT("DEVICE=/dev/x", entry), none, true, &sample, &err),
+			     ERROR_INPUT, "warm|cold");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +321,8 @@ int main(void)
 		cmocka_unit_test(refuses_wrong_values_by_name),
 		cmocka_unit_test(says_what_is_missing),
 		cmocka_unit_test(says_all_that_is_wrong_at_once),
+		cmocka_unit_test(takes_lists_of_urls),
+		cmocka_unit_test(takes_one_of_several_words),
 		cmocka_unit_test(takes_the_later_of_two),
 		cmocka_unit_test(takes_unknown_keys_unless_strict),
 		cmocka_unit_test(refuses_what_is_not_supported_yet),

@@ -30,7 +30,8 @@ def test_image2disk(station, images, kind):
     url = station.web.add(f"/disk.raw.{kind}", images.packed(image, kind))
     message = station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path}, disk.path, "16.0 MiB", "3 partitions",
                                {"gz": "gzip", "zst": "zstd", "bz2": "bzip2"}.get(kind, kind))
-    assert sha256(images.packed(image, kind)) in message
+    # Of what is not compressed no digest is computed unless one is asked for: it would cost more than all the rest.
+    assert (sha256(images.packed(image, kind)) in message) == (kind != "raw")
     assert disk.read(0, 16 * MIB) == image.read_bytes()
     assert not any(disk.read(23 * MIB)), "a stale backup of the old partition table may be here"
     assert disk.partitions() == [disk.partition(1), disk.partition(2), disk.partition(3)]
@@ -111,7 +112,7 @@ def test_image2disk_parameters(station, images):
         {"IMG_URL": f"file://{zst}"}, {"IMG_URL": station.web.add("/lie.gz", zst)}, {"IMG_URL": station.web.add("/none", zst)},
         {"IMG_URL": station.web.add("/ä ö.raw", noise)}, {"IMG_URL": station.web.url.replace("http:", "HTTP:") + "/noise.raw.zst"}]
     for case in cases:
-        station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path, **case}, "as expected" if "CHECKSUM" in str(case) else "not compared")
+        station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path, **case}, *["as expected"] * ("CHECKSUM" in str(case)))
         assert disk.read(0, 4 * MIB) == content, case
         disk.fill()
     for fault, values in (("redirect", {"to": station.web.url + "/none"}), ("chunked", {}), ("no-length", {}), ("no-etag", {}), ("no-range", {}),
@@ -121,7 +122,7 @@ def test_image2disk_parameters(station, images):
         station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path, "PROGRESS_INTERVAL_SECONDS": "1"})
         assert disk.read(0, 4 * MIB) == content, fault
         disk.fill()
-    lines = [line for line in station.first.log.splitlines() if re.search(r"writing.* received .*written.*/s.*left", line)]
+    lines = [line for line in station.first.log.splitlines() if re.search(r"writing: .* received, .* done .*/s, left", line)]
     assert lines, "no line of progress although it took more than a second"
 
 
@@ -488,7 +489,7 @@ def test_secrets_stay_out(station, images):
     station.fails(IMAGE2DISK, {**good, "CHECKSUM_URL": base + "/none?sig=signatur456"}, "404")
     station.fails(IMAGE2DISK, {**good, "IMG_URL": image.replace("http", "ftp")}, "IMG_URL")
     station.fails(IMAGE2DISK, {**good, "IMG_URL": image.replace(str(station.web.port), "1")}, "network")
-    station.fails(IMAGE2DISK, {**good, "IMG_URL": f"{image},{image}"}, "IMG_URL")
+    station.fails(IMAGE2DISK, {**good, "IMG_URL": f"{image},{image.replace('http', 'ftp')}"}, "IMG_URL")
     station.fails(IMAGE2DISK, {**good, "CHECKSUM_URL": f"{base}/motd?sig=signatur456"}, "noise")
     station.web.fault("cut", path="/noise", at=3 * MIB, times=1)
     station.succeeds(IMAGE2DISK, {**good, "RETRY_ENABLED": "true"})
