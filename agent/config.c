@@ -29,7 +29,7 @@ const struct setting config_settings[SETTING_COUNT] = {
 		.kernel = {"tinkerbell_insecure_tls"}, .type = SETTING_BOOL, .fallback = "false",
 		.doc = "do not check the Tink server's certificate (TLS without safety)"},
 	[SETTING_TLS_CA] = {.name = "tls-ca", .kernel = {"tls_ca"},
-		.doc = "file of CA certificates (PEM) to trust, instead of the system's"},
+		.doc = "file of CA certificates (PEM) to trust: by the Tink server's connection instead of the system's, by downloads besides"},
 	[SETTING_RETRY_INTERVAL] = {.name = "grpc-retry-interval", .type = SETTING_DURATION,
 		.fallback = "5s",
 		.doc = "pause before the server is asked again when it has nothing to do"},

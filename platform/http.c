@@ -1,149 +1,102 @@
 /*
- * libcurl, driven by its multi interface in the thread that reads: whoever waits for bytes does the
- * work. Two users: the body stream of a GET, and the exchange with a kept connection.
+ * Downloads by libcurl, driven by its multi interface in the thread that reads: whoever waits for
+ * bytes does the work. Redirects are followed here and not by libcurl, which would send our headers
+ * on to any host.
  */
 #include "platform/http.h"
 
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
 #include "platform/clock.h"
+#include "platform/http_curl.h"
 #include "platform/text.h"
 
 enum {
-	CONNECT_TIMEOUT_MS = 30000,
-	STALL_TIMEOUT_MS = 60000,
+	REDIRECTS_MAX = 10,
+	REDIRECT_BODY_MAX = 64 << 10,
+	LOCATION_MAX = 16 << 10,
+	RECEIVE_BYTES = 512 << 10,
 	SPILL_MAX = 1 << 20,
-	URL_SHOWN = 512
+	POOL_MAX = 16
 };
 
-int http_setup(struct error *err)
+/* A libcurl multi handle holds the connections: what is kept is kept there. */
+struct http_pool {
+	pthread_mutex_t lock;
+	CURLM *idle[POOL_MAX];
+	unsigned count;
+};
+
+struct http_pool *http_pool_new(void)
 {
-	CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-	return code == CURLE_OK
-		       ? 0
-		       : error_set(err, ERROR_BUG, "libcurl: %s", curl_easy_strerror(code));
+	struct http_pool *pool = calloc(1, sizeof(*pool));
+	if (!pool || pthread_mutex_init(&pool->lock, NULL) != 0)
+		abort();
+	return pool;
 }
 
-static enum error_kind kind_of_curl(CURLcode code)
+void http_pool_free(struct http_pool *pool)
 {
-	switch ((int)code) {
-	case CURLE_OPERATION_TIMEDOUT:
-		return ERROR_TIMEOUT;
-	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_TOO_MANY_REDIRECTS:
-	case CURLE_SSL_CACERT_BADFILE:
-		return ERROR_INPUT;
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_LOGIN_DENIED:
-		return ERROR_DENIED;
-	case CURLE_OUT_OF_MEMORY:
-		return ERROR_MEMORY;
-	default:
-		return ERROR_NETWORK;
-	}
-}
-
-/* Takes " after 12 ms" out of curl's words: the same failure is to read the same every time. */
-static void drop_time(char *text)
-{
-	char *at = strstr(text, " after ");
-	if (!at)
+	if (!pool)
 		return;
-	const char *end = at + strlen(" after ");
-	size_t digits = strspn(end, "0123456789");
-	end += digits;
-	if (digits == 0 || (strncmp(end, " ms", 3) != 0 && strncmp(end, " milliseconds", 13) != 0))
-		return;
-	end += end[2] == 's' ? 3 : 13;
-	memmove(at, end, strlen(end) + 1);
+	for (unsigned i = 0; i < pool->count; i++)
+		curl_multi_cleanup(pool->idle[i]);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
 }
 
-/* curl's own words: the detail when it left one, else the meaning of the code; and what helps. */
-static int curl_failed(CURLcode code, const char *detail, struct error *err)
+static CURLM *pool_take(struct http_pool *pool)
 {
-	char words[CURL_ERROR_SIZE];
-	snprintf(words, sizeof(words), "%s", detail[0] ? detail : curl_easy_strerror(code));
-	drop_time(words);
-	error_set(err, kind_of_curl(code), "%s", words);
-	err->code = (int)code;
-	if (code == CURLE_PEER_FAILED_VERIFICATION)
-		error_append(err, " (is its certificate from an authority that this machine knows? "
-				  "see tls-ca)");
-	return -1;
-}
-
-/* What both users have set alike. */
-static void set_common(CURL *easy, const struct http_options *options, char *detail)
-{
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "tink-worker");
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-			 (long)(options->connect_timeout_ms ? options->connect_timeout_ms
-							    : CONNECT_TIMEOUT_MS));
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 20L);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
-	if (options->ca_file)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file);
-	if (options->insecure) {
-		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+	CURLM *multi = NULL;
+	if (pool) {
+		pthread_mutex_lock(&pool->lock);
+		if (pool->count > 0)
+			multi = pool->idle[--pool->count];
+		pthread_mutex_unlock(&pool->lock);
 	}
-	/* libcurl reads http_proxy in lower case only (a CGI precaution that does not apply here);
-	 * people set it in capitals. */
-	const char *proxy = getenv("HTTP_PROXY");
-	if (proxy && !getenv("http_proxy"))
-		setenv("http_proxy", proxy, 0);
+	return multi ? multi : curl_multi_init();
 }
 
-/* Waits for something to do, at most timeout_ms. ERROR_CANCELLED when the cancel descriptor says
- * so. */
-static int wait_for_work(CURLM *multi, int cancel_fd, int timeout_ms, struct error *err)
+static void pool_give(struct http_pool *pool, CURLM *multi)
 {
-	struct curl_waitfd cancel = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};
-	CURLMcode code = curl_multi_poll(multi, &cancel, cancel_fd > 0 ? 1 : 0, timeout_ms, NULL);
-	if (code != CURLM_OK)
-		return error_set(err, ERROR_BUG, "libcurl: %s", curl_multi_strerror(code));
-	if (cancel_fd > 0 && (cancel.revents & CURL_WAIT_POLLIN))
-		return error_set(err, ERROR_CANCELLED, "cancelled");
-	return 0;
-}
-
-/* Whether the transfer is over, and how it ended. */
-static bool transfer_done(CURLM *multi, CURLcode *ret_code)
-{
-	int left;
-	for (CURLMsg *message; (message = curl_multi_info_read(multi, &left)) != NULL;) {
-		if (message->msg == CURLMSG_DONE) {
-			*ret_code = message->data.result;
-			return true;
+	if (pool) {
+		pthread_mutex_lock(&pool->lock);
+		if (pool->count < POOL_MAX) {
+			pool->idle[pool->count++] = multi;
+			multi = NULL;
 		}
+		pthread_mutex_unlock(&pool->lock);
 	}
-	return false;
+	if (multi)
+		curl_multi_cleanup(multi);
 }
-
-/* The download stream. */
 
 struct http_stream {
 	struct stream stream;
 	CURLM *multi;
 	CURL *easy;
 	struct http_options options;
-	char *url;
-	char shown[URL_SHOWN];
+	char shown[HTTP_URL_SHOWN];
 	char detail[CURL_ERROR_SIZE];
+	/* Where it goes now; who may be told what. */
+	CURLU *url;
+	char *origin; /* of the first URL: scheme, host and port */
+	char *username, *password;
+	struct curl_slist *headers;
+	bool ranged;
+	struct http_range range;
+	/* The answer. */
+	struct http_header header;
 	struct http_answer answer;
 	bool headers_done; /* of the final answer, redirects passed */
-	bool chunked;
-	bool http2;
+	char *location;    /* a redirect's; its body is thrown away */
+	size_t thrown_away;
 	bool done; /* transfer over, with result code */
 	CURLcode code;
 	bool paused;
@@ -160,8 +113,12 @@ static size_t on_body(char *data, size_t one, size_t size, void *context)
 {
 	(void)one;
 	struct http_stream *self = context;
-	self->headers_done = true;
 	self->last_byte_ms = clock_monotonic_ms();
+	if (self->location) {
+		self->thrown_away += size;
+		return self->thrown_away <= REDIRECT_BODY_MAX ? size : CURL_WRITEFUNC_ERROR;
+	}
+	self->headers_done = true;
 	/* All of it or nothing: libcurl gives a refused piece again. */
 	if (size > self->reader_room && self->spill.size + size > SPILL_MAX) {
 		self->paused = true;
@@ -180,48 +137,46 @@ static size_t on_body(char *data, size_t one, size_t size, void *context)
 	return size;
 }
 
-static bool header_value(const char *line, size_t size, const char *name, char *out,
-			 size_t out_size)
+static bool is_redirect(long status)
 {
-	size_t name_size = strlen(name);
-	if (size <= name_size || strncasecmp(line, name, name_size) != 0 || line[name_size] != ':')
-		return false;
-	const char *value = line + name_size + 1;
-	size_t value_size = size - name_size - 1;
-	while (value_size > 0 && (*value == ' ' || *value == '\t')) {
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+/* "Location: …" as it came: it is parsed as a URL, and redacted before it is shown. */
+static void take_location(struct http_stream *self, const char *line, size_t size)
+{
+	static const char name[] = "location:";
+	size_t name_size = sizeof(name) - 1;
+	if (size <= name_size || strncasecmp(line, name, name_size) != 0 ||
+	    size - name_size > LOCATION_MAX || self->location ||
+	    !is_redirect(self->header.answer.status))
+		return;
+	const char *value = line + name_size;
+	size_t value_size = size - name_size;
+	while (value_size > 0 && strchr(" \t", *value)) {
 		value++;
 		value_size--;
 	}
 	while (value_size > 0 && strchr(" \t\r\n", value[value_size - 1]))
 		value_size--;
-	text_sanitize(value, value_size, out, out_size);
-	return true;
+	if (value_size > 0 && !memchr(value, '\0', value_size))
+		self->location = text_dup_size(value, value_size);
 }
 
 static size_t on_header(char *data, size_t one, size_t size, void *context)
 {
 	(void)one;
 	struct http_stream *self = context;
-	char value[128];
 	self->last_byte_ms = clock_monotonic_ms();
 	if (self->headers_done)
 		return size; /* trailers */
-	if (size >= 5 && strncasecmp(data, "HTTP/", 5) == 0) {
-		self->chunked = false;
-		self->http2 = size > 5 && data[5] >= '2';
-		self->answer.content_type[0] = '\0';
-	} else if (header_value(data, size, "transfer-encoding", value, sizeof(value))) {
-		self->chunked = strcasestr(value, "chunked") != NULL;
-	} else if (header_value(data, size, "content-type", value, sizeof(value))) {
-		memcpy(self->answer.content_type, value, sizeof(value));
-	} else if (size <= 2 && (data[0] == '\r' || data[0] == '\n')) {
-		/* The end of one set of headers: the final one unless it redirects or is an interim
-		 * answer. */
-		long status = 0;
-		curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &status);
-		if (status >= 200 && !(status >= 300 && status < 400))
-			self->headers_done = true;
-	}
+	http_header_line(&self->header, data, size);
+	take_location(self, data, size);
+	/* The end of one set of headers: the final one unless it redirects or is an interim
+	 * answer. */
+	if (size <= 2 && (data[0] == '\r' || data[0] == '\n') &&
+	    self->header.answer.status >= 200 && !self->location)
+		self->headers_done = true;
 	return size;
 }
 
@@ -237,28 +192,28 @@ static int work(struct http_stream *self, struct error *err)
 	CURLMcode multi_code = curl_multi_perform(self->multi, &running);
 	if (multi_code != CURLM_OK)
 		return error_set(err, ERROR_BUG, "libcurl: %s", curl_multi_strerror(multi_code));
-	if (transfer_done(self->multi, &self->code))
+	if (http_curl_done(self->multi, &self->code))
 		self->done = true;
 	return 0;
 }
 
 static int wait_more(struct http_stream *self, struct error *err)
 {
-	int64_t stall =
-		self->options.stall_timeout_ms ? self->options.stall_timeout_ms : STALL_TIMEOUT_MS;
+	int64_t stall = self->options.stall_timeout_ms ? self->options.stall_timeout_ms
+						       : HTTP_STALL_TIMEOUT_MS;
 	int64_t left = self->last_byte_ms + stall - clock_monotonic_ms();
 	if (left <= 0)
 		return error_set(err, ERROR_TIMEOUT,
 				 "no byte for %" PRId64 " s after %" PRIu64 " bytes", stall / 1000,
 				 self->stream.read_bytes);
-	return wait_for_work(self->multi, self->options.cancel_fd, (int)(left < 1000 ? left : 1000),
-			     err);
+	return http_curl_wait(self->multi, self->options.cancel_fd,
+			      (int)(left < 1000 ? left : 1000), err);
 }
 
 static int verified_end(struct http_stream *self, struct error *err)
 {
 	if (self->code != CURLE_OK) {
-		curl_failed(self->code, self->detail, err);
+		http_curl_failed(self->code, self->detail, err);
 		if (self->code == CURLE_PARTIAL_FILE || self->code == CURLE_RECV_ERROR)
 			error_append(err, " (the body was cut after %" PRIu64 " bytes)",
 				     self->stream.read_bytes);
@@ -272,18 +227,21 @@ static int verified_end(struct http_stream *self, struct error *err)
 	return 0;
 }
 
-static ssize_t http_stream_read(struct stream *stream, void *data, size_t size, struct error *err)
+static ssize_t take_spilled(struct http_stream *self, void *data, size_t size)
 {
-	struct http_stream *self = (struct http_stream *)stream;
 	size_t waiting = self->spill.size - self->spill_at;
-	if (waiting > 0) {
-		size_t count = waiting < size ? waiting : size;
-		memcpy(data, self->spill.data + self->spill_at, count);
-		self->spill_at += count;
-		if (self->spill_at == self->spill.size)
-			self->spill.size = self->spill_at = 0;
-		return (ssize_t)count;
-	}
+	size_t count = waiting < size ? waiting : size;
+	memcpy(data, self->spill.data + self->spill_at, count);
+	self->spill_at += count;
+	if (self->spill_at == self->spill.size)
+		self->spill.size = self->spill_at = 0;
+	return (ssize_t)count;
+}
+
+static ssize_t receive(struct http_stream *self, void *data, size_t size, struct error *err)
+{
+	if (self->spill.size > self->spill_at)
+		return take_spilled(self, data, size);
 	self->reader_data = data;
 	self->reader_room = size;
 	self->reader_got = 0;
@@ -304,9 +262,19 @@ static ssize_t http_stream_read(struct stream *stream, void *data, size_t size, 
 	self->reader_room = 0;
 	if (self->reader_got > 0)
 		return (ssize_t)self->reader_got;
-	if (result == 0)
-		result = verified_end(self, err);
-	return result < 0 ? fail_url(self, err) : 0;
+	return result < 0 ? -1 : verified_end(self, err);
+}
+
+static ssize_t http_stream_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	struct http_stream *self = (struct http_stream *)stream;
+	ssize_t got = receive(self, data, size, err);
+	/* Chunks may go on behind the part that was announced. */
+	if (got > 0 && (uint64_t)got > stream->size_bytes - stream->read_bytes)
+		got = error_set(err, ERROR_PROTOCOL,
+				"the server sent more than the %" PRIu64 " bytes announced",
+				stream->size_bytes);
+	return got < 0 ? fail_url(self, err) : got;
 }
 
 static void http_stream_close(struct stream *stream)
@@ -317,55 +285,209 @@ static void http_stream_close(struct stream *stream)
 		curl_easy_cleanup(self->easy);
 	}
 	if (self->multi)
-		curl_multi_cleanup(self->multi);
+		pool_give(self->options.pool, self->multi);
+	curl_slist_free_all(self->headers);
+	curl_url_cleanup(self->url);
+	curl_free(self->origin);
+	free(self->username);
+	free(self->password);
+	free(self->location);
 	buffer_free(&self->spill);
-	free(self->url);
 	free(self);
 }
 
-static int status_error(long status, struct error *err)
+/* Scheme, host and port, to be freed with curl_free(). */
+static char *origin_of(const CURLU *url)
 {
-	enum error_kind kind = ERROR_INPUT;
-	if (status == 404 || status == 410)
-		kind = ERROR_NOT_FOUND;
-	else if (status == 401 || status == 403 || status == 407)
-		kind = ERROR_DENIED;
-	else if (status == 408 || status == 425 || status == 429 || status >= 500)
-		kind = ERROR_NETWORK;
-	error_set(err, kind, "the server answered HTTP status %ld", status);
-	err->code = (int)status;
+	CURLU *bare = curl_url_dup(url);
+	char *text = NULL;
+	static const CURLUPart others[] = {CURLUPART_USER,  CURLUPART_PASSWORD, CURLUPART_OPTIONS,
+					   CURLUPART_QUERY, CURLUPART_FRAGMENT, CURLUPART_PATH};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		curl_url_set(bare, others[i], NULL, 0);
+	curl_url_get(bare, CURLUPART_URL, &text, CURLU_DEFAULT_PORT);
+	curl_url_cleanup(bare);
+	return text;
+}
+
+static char *text_of(const char *first, CURLU *url, CURLUPart part)
+{
+	if (first && first[0])
+		return text_dup(first);
+	char *text = NULL;
+	if (curl_url_get(url, part, &text, CURLU_URLDECODE) != CURLUE_OK)
+		return NULL;
+	char *copy = text_dup(text);
+	curl_free(text);
+	return copy;
+}
+
+static int url_failed(CURLUcode code, struct error *err)
+{
+	error_set(err, ERROR_INPUT, "%s", curl_url_strerror(code));
+	err->code = (int)code;
 	return -1;
 }
 
-/* Works until the final headers are there. */
-static int await_answer(struct http_stream *self, struct error *err)
+static int take_url(struct http_stream *self, const char *url, struct error *err)
 {
+	self->url = curl_url();
+	if (!self->url)
+		abort();
+	CURLUcode code = curl_url_set(self->url, CURLUPART_URL, url, 0);
+	if (code != CURLUE_OK)
+		return url_failed(code, err);
+	bool own = self->options.username && self->options.username[0];
+	self->username = text_of(self->options.username, self->url, CURLUPART_USER);
+	self->password = own ? text_dup(self->options.password ? self->options.password : "")
+			     : text_of(NULL, self->url, CURLUPART_PASSWORD);
+	curl_url_set(self->url, CURLUPART_USER, NULL, 0);
+	curl_url_set(self->url, CURLUPART_PASSWORD, NULL, 0);
+	self->origin = origin_of(self->url);
+	return self->origin ? 0 : error_set(err, ERROR_INPUT, "the URL cannot be read");
+}
+
+/* The header lines and the credentials for where it goes now. */
+static int set_request(struct http_stream *self, struct error *err)
+{
+	char *url = NULL, *origin = origin_of(self->url);
+	bool trusted = origin && strcmp(origin, self->origin) == 0;
+	curl_free(origin);
+	CURLUcode code = curl_url_get(self->url, CURLUPART_URL, &url, 0);
+	if (code != CURLUE_OK)
+		return url_failed(code, err);
+	curl_easy_setopt(self->easy, CURLOPT_URL, url);
+	curl_free(url);
+	curl_slist_free_all(self->headers);
+	self->headers = NULL;
+	auto_free char *if_range = self->ranged && self->range.if_range
+					   ? text_format("If-Range: %s", self->range.if_range)
+					   : NULL;
+	const char *more[] = {if_range, NULL};
+	if (http_curl_headers(&self->options, trusted, more, &self->headers, err) < 0)
+		return -1;
+	curl_easy_setopt(self->easy, CURLOPT_HTTPHEADER, self->headers);
+	bool token = self->options.token && self->options.token[0];
+	bool login = trusted && !token && self->username;
+	curl_easy_setopt(self->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+	curl_easy_setopt(self->easy, CURLOPT_USERNAME, login ? self->username : NULL);
+	curl_easy_setopt(self->easy, CURLOPT_PASSWORD,
+			 !login           ? NULL
+			 : self->password ? self->password
+					  : "");
+	return 0;
+}
+
+/* Goes on at the Location that came. */
+static int follow(struct http_stream *self, struct error *err)
+{
+	curl_multi_remove_handle(self->multi, self->easy);
+	CURLUcode code = curl_url_set(self->url, CURLUPART_URL, self->location, CURLU_URLENCODE);
+	char shown[HTTP_URL_SHOWN];
+	text_redact_url(self->location, shown, sizeof(shown));
+	free(take_pointer(self->location));
+	if (code != CURLUE_OK) {
+		url_failed(code, err);
+		return error_wrap(err, "redirected to %s", shown);
+	}
+	char *scheme = NULL;
+	curl_url_get(self->url, CURLUPART_SCHEME, &scheme, 0);
+	bool web = scheme && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+	curl_free(scheme);
+	if (!web)
+		return error_set(err, ERROR_INPUT,
+				 "redirected to %s: only http and https are followed", shown);
+	self->done = false;
+	self->code = CURLE_OK;
+	self->detail[0] = '\0';
+	self->thrown_away = 0;
+	self->header = (struct http_header){.date_s = -1};
+	if (set_request(self, err) < 0)
+		return error_wrap(err, "redirected to %s", shown);
+	curl_multi_add_handle(self->multi, self->easy);
+	return 0;
+}
+
+/* Works until the final headers are there. */
+static int await_headers(struct http_stream *self, struct error *err)
+{
+	unsigned redirects = 0;
 	self->last_byte_ms = clock_monotonic_ms();
-	while (!self->headers_done && !self->done) {
-		if (work(self, err) < 0)
-			return -1;
-		if (!self->headers_done && !self->done && wait_more(self, err) < 0)
+	for (;;) {
+		while (!self->headers_done && !self->done) {
+			if (work(self, err) < 0)
+				return -1;
+			if (!self->headers_done && !self->done && wait_more(self, err) < 0)
+				return -1;
+		}
+		if (self->headers_done || !self->location)
+			break;
+		if (redirects++ == REDIRECTS_MAX)
+			return error_set(err, ERROR_INPUT, "more than %d redirects", REDIRECTS_MAX);
+		if (follow(self, err) < 0)
 			return -1;
 	}
-	long status = 0;
-	curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &status);
-	self->answer.status = status;
 	/* A body that was cut already is told by whoever reads it, with how far it came. */
 	if (self->done && self->code != CURLE_OK && !self->headers_done)
-		return curl_failed(self->code, self->detail, err);
-	if (status < 200 || status >= 300)
-		return status_error(status, err);
-	if (status != 200)
+		return http_curl_failed(self->code, self->detail, err);
+	return 0;
+}
+
+static int wrong_part(struct http_stream *self, struct error *err)
+{
+	const struct http_header *header = &self->header;
+	if (!header->range_valid || header->range_unsatisfied)
 		return error_set(err, ERROR_PROTOCOL,
-				 "the server answered HTTP status %ld to a plain GET", status);
+				 "the server answered HTTP status 206 without a valid "
+				 "Content-Range");
+	return error_set(err, ERROR_PROTOCOL,
+			 "the server answered a request for bytes from %" PRIu64
+			 " with bytes %" PRIu64 " to %" PRIu64,
+			 self->range.start, header->range_first, header->range_last);
+}
+
+/* Fills in the sizes; judges the status and the part. */
+static int judge_answer(struct http_stream *self, struct error *err)
+{
+	const struct http_header *header = &self->header;
+	struct http_answer *answer = &self->answer;
+	*answer = header->answer;
+	long status = answer->status;
+	if (status == 416 && header->range_valid && header->range_unsatisfied)
+		answer->total_bytes = header->range_total;
+	if (status < 200 || status >= 300)
+		return http_curl_status(status, err);
+	if (status != 200 && !(self->ranged && status == 206))
+		return error_set(err, ERROR_PROTOCOL,
+				 "the server answered HTTP status %ld to a %s GET", status,
+				 self->ranged ? "partial" : "plain");
 	curl_off_t length = -1;
 	curl_easy_getinfo(self->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	/* Chunks override a length (RFC 9112, 6.3). */
-	bool known = length >= 0 && !self->chunked;
-	self->answer.size_bytes = known ? (uint64_t)length : STREAM_SIZE_UNKNOWN;
-	self->answer.has_end = known || self->chunked || self->http2;
-	self->stream.size_bytes = self->answer.size_bytes;
-	self->stream.least_bytes = known ? (uint64_t)length : 0;
+	bool known = length >= 0 && !header->chunked;
+	answer->size_bytes = known ? (uint64_t)length : STREAM_SIZE_UNKNOWN;
+	answer->total_bytes = answer->size_bytes;
+	answer->has_end = known || header->chunked || header->http2;
+	if (status == 206) {
+		if (!header->range_valid || header->range_unsatisfied ||
+		    header->range_first != self->range.start ||
+		    header->range_last >= self->range.end)
+			return wrong_part(self, err);
+		uint64_t part = header->range_last - header->range_first + 1;
+		if (known && (uint64_t)length != part)
+			return error_set(err, ERROR_PROTOCOL,
+					 "the server announces a part of %" PRIu64
+					 " bytes with a length of %" PRIu64,
+					 part, (uint64_t)length);
+		answer->accepts_ranges = true;
+		answer->start = header->range_first;
+		answer->size_bytes = part;
+		answer->total_bytes = header->range_total;
+		answer->has_end = true;
+	}
+	self->stream.size_bytes = answer->size_bytes;
+	self->stream.least_bytes =
+		answer->size_bytes != STREAM_SIZE_UNKNOWN ? answer->size_bytes : 0;
 	return 0;
 }
 
@@ -381,19 +503,49 @@ static int open_file_url(const char *url, struct stream **ret_stream,
 		return error_set(err, ERROR_INPUT, "%s is not a file", path);
 	uint64_t size = (uint64_t)status.st_size;
 	if (ret_answer)
-		*ret_answer =
-			(struct http_answer){.status = 200, .has_end = true, .size_bytes = size};
+		*ret_answer = (struct http_answer){.status = 200,
+						   .has_end = true,
+						   .size_bytes = size,
+						   .total_bytes = size,
+						   .retry_after_ms = -1};
 	*ret_stream = stream_from_fd(take_fd(&fd), size, path);
 	return 0;
 }
 
-int http_get(const char *url, const struct http_options *options, struct stream **ret_stream,
-	     struct http_answer *ret_answer, struct error *err)
+static int prepare(struct http_stream *self, const char *url, struct error *err)
+{
+	self->multi = pool_take(self->options.pool);
+	self->easy = curl_easy_init();
+	if (!self->multi || !self->easy)
+		return error_set(err, ERROR_MEMORY, "no memory for a download");
+	CURL *easy = self->easy;
+	http_curl_setup(easy, &self->options, self->detail);
+	if (http_curl_trust_also(easy, self->options.ca_file, err) < 0 ||
+	    take_url(self, url, err) < 0 || set_request(self, err) < 0)
+		return -1;
+	char part[48];
+	if (self->ranged) {
+		if (self->range.end == STREAM_SIZE_UNKNOWN)
+			snprintf(part, sizeof(part), "%" PRIu64 "-", self->range.start);
+		else
+			snprintf(part, sizeof(part), "%" PRIu64 "-%" PRIu64, self->range.start,
+				 self->range.end - 1);
+		curl_easy_setopt(easy, CURLOPT_RANGE, part);
+	}
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, self);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, self);
+	curl_multi_add_handle(self->multi, easy);
+	return 0;
+}
+
+static int get(const char *url, const struct http_options *options, const struct http_range *range,
+	       struct stream **ret_stream, struct http_answer *ret_answer, struct error *err)
 {
 	static const struct stream_operations operations = {.read = http_stream_read,
 							    .close = http_stream_close};
-	if (strncasecmp(url, "file:///", 8) == 0)
-		return open_file_url(url, ret_stream, ret_answer, err);
 	struct http_stream *self = calloc(1, sizeof(*self));
 	if (!self)
 		abort();
@@ -401,33 +553,40 @@ int http_get(const char *url, const struct http_options *options, struct stream 
 		(struct stream){.operations = &operations, .size_bytes = STREAM_SIZE_UNKNOWN};
 	auto_stream struct stream *stream = &self->stream;
 	self->options = *options;
-	self->url = text_dup(url);
+	self->ranged = range != NULL;
+	if (range)
+		self->range = *range;
 	text_redact_url(url, self->shown, sizeof(self->shown));
 	self->spill.cap = (size_t)2 * SPILL_MAX;
-	self->multi = curl_multi_init();
-	self->easy = curl_easy_init();
-	if (!self->multi || !self->easy)
-		return error_set(err, ERROR_MEMORY, "no memory for a download");
-	CURL *easy = self->easy;
-	set_common(easy, options, self->detail);
-	curl_easy_setopt(easy, CURLOPT_URL, self->url);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 10L);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 512L << 10);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, self);
-	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, self);
-	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	curl_multi_add_handle(self->multi, easy);
-	if (await_answer(self, err) < 0)
-		return fail_url(self, err);
+	int result = prepare(self, url, err);
+	if (result == 0)
+		result = await_headers(self, err);
+	if (result == 0)
+		result = judge_answer(self, err);
 	if (ret_answer)
 		*ret_answer = self->answer;
+	if (result < 0)
+		return fail_url(self, err);
+	self->range.if_range = NULL; /* the caller's */
 	*ret_stream = take_pointer(stream);
 	return 0;
+}
+
+int http_get(const char *url, const struct http_options *options, struct stream **ret_stream,
+	     struct http_answer *ret_answer, struct error *err)
+{
+	if (ret_answer)
+		*ret_answer = (struct http_answer){.retry_after_ms = -1};
+	if (strncasecmp(url, "file:///", 8) == 0)
+		return open_file_url(url, ret_stream, ret_answer, err);
+	return get(url, options, NULL, ret_stream, ret_answer, err);
+}
+
+int http_get_range(const char *url, const struct http_options *options,
+		   const struct http_range *range, struct stream **ret_stream,
+		   struct http_answer *ret_answer, struct error *err)
+{
+	return get(url, options, range, ret_stream, ret_answer, err);
 }
 
 int http_get_buffer(const char *url, const struct http_options *options, struct buffer *body,
@@ -436,7 +595,7 @@ int http_get_buffer(const char *url, const struct http_options *options, struct 
 	auto_stream struct stream *stream = NULL;
 	if (http_get(url, options, &stream, NULL, err) < 0)
 		return -1;
-	char shown[URL_SHOWN];
+	char shown[HTTP_URL_SHOWN];
 	for (;;) {
 		uint8_t chunk[16384];
 		ssize_t got = stream_read(stream, chunk, sizeof(chunk), err);
@@ -448,160 +607,4 @@ int http_get_buffer(const char *url, const struct http_options *options, struct 
 			return error_wrap(err, "GET %s",
 					  text_redact_url(url, shown, sizeof(shown)));
 	}
-}
-
-/* Exchanges on a kept connection. */
-
-struct http_client {
-	struct http_options options;
-	CURLM *multi;
-	CURL *easy;
-	char detail[CURL_ERROR_SIZE];
-};
-
-struct http_client *http_client_new(const struct http_options *options)
-{
-	struct http_client *client = calloc(1, sizeof(*client));
-	if (!client)
-		abort();
-	client->options = *options;
-	client->multi = curl_multi_init();
-	client->easy = curl_easy_init();
-	if (!client->multi || !client->easy)
-		abort();
-	return client;
-}
-
-void http_client_free(struct http_client *client)
-{
-	if (!client)
-		return;
-	curl_easy_cleanup(client->easy);
-	curl_multi_cleanup(client->multi);
-	free(client);
-}
-
-struct exchange {
-	const struct http_request *request;
-	struct http_response *response;
-	bool too_large;
-};
-
-static size_t on_exchange_body(char *data, size_t one, size_t size, void *context)
-{
-	(void)one;
-	struct exchange *exchange = context;
-	struct error ignored;
-	if (buffer_add(&exchange->response->body, data, size, &ignored) < 0) {
-		exchange->too_large = true;
-		return CURL_WRITEFUNC_ERROR;
-	}
-	return size;
-}
-
-static size_t on_exchange_header(char *data, size_t one, size_t size, void *context)
-{
-	(void)one;
-	struct exchange *exchange = context;
-	size_t length = size;
-	while (length > 0 && (data[length - 1] == '\r' || data[length - 1] == '\n'))
-		length--;
-	if (length >= 5 && strncasecmp(data, "HTTP/", 5) == 0)
-		exchange->response->content_type[0] = '\0';
-	header_value(data, length, "content-type", exchange->response->content_type,
-		     sizeof(exchange->response->content_type));
-	if (exchange->request->on_header)
-		exchange->request->on_header(exchange->request->context, data, length);
-	return size;
-}
-
-static struct curl_slist *header_list(const char *const *headers)
-{
-	struct curl_slist *list = NULL;
-	for (; headers && *headers; headers++) {
-		struct curl_slist *longer = curl_slist_append(list, *headers);
-		if (!longer)
-			abort();
-		list = longer;
-	}
-	return list;
-}
-
-static int drive(struct http_client *client, const struct http_request *request, CURLcode *ret_code,
-		 struct error *err)
-{
-	int64_t deadline =
-		request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : INT64_MAX;
-	for (;;) {
-		int running;
-		CURLMcode code = curl_multi_perform(client->multi, &running);
-		if (code != CURLM_OK)
-			return error_set(err, ERROR_BUG, "libcurl: %s", curl_multi_strerror(code));
-		if (transfer_done(client->multi, ret_code))
-			return 0;
-		int64_t left = deadline - clock_monotonic_ms();
-		if (left <= 0)
-			return error_set(err, ERROR_TIMEOUT, "no answer within %" PRId64 " ms",
-					 request->timeout_ms);
-		if (wait_for_work(client->multi, client->options.cancel_fd,
-				  (int)(left < 60000 ? left : 60000), err) < 0)
-			return -1;
-	}
-}
-
-int http_exchange(struct http_client *client, const struct http_request *request,
-		  struct http_response *response, struct error *err)
-{
-	struct exchange exchange = {.request = request, .response = response};
-	CURL *easy = client->easy;
-	response->status = 0;
-	response->content_type[0] = '\0';
-	response->body.size = 0;
-	curl_easy_reset(easy);
-	client->detail[0] = '\0';
-	set_common(easy, &client->options, client->detail);
-	struct curl_slist *headers = header_list(request->headers);
-	curl_easy_setopt(easy, CURLOPT_URL, request->url);
-	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	if (request->body) {
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-	}
-	if (request->http2_prior_knowledge) {
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
-		curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
-		/* As gRPC everywhere: HTTPS_PROXY counts, for cleartext too, as it tunnels;
-		 * HTTP_PROXY does not. */
-		const char *proxy = getenv("https_proxy");
-		if (!proxy)
-			proxy = getenv("HTTPS_PROXY");
-		curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
-	}
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_exchange_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
-	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_exchange_header);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
-	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	curl_multi_add_handle(client->multi, easy);
-	CURLcode code = CURLE_OK;
-	int result = drive(client, request, &code, err);
-	if (result == 0 && exchange.too_large)
-		result = error_set(
-			err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
-			response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
-	else if (result == 0 && code != CURLE_OK)
-		result = curl_failed(code, client->detail, err);
-	long connections = 0;
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
-	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
-	response->fresh_connection = connections > 0;
-	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection.
-	 */
-	curl_multi_remove_handle(client->multi, easy);
-	curl_slist_free_all(headers);
-	return result;
 }

@@ -8,40 +8,109 @@
 #include "platform/buffer.h"
 #include "platform/stream.h"
 
-/* How servers are talked to. All texts are borrowed and must outlive what is opened with them; NULL
- * or 0 is the default. */
+struct http_pool;
+
+/* How servers are talked to. All texts are borrowed and must outlive what is opened with them;
+ * NULL, 0 and an empty text are the default. */
 struct http_options {
-	const char *ca_file;        /* PEM bundle; default: the system's
-				       (/etc/ssl/certs/ca-certificates.crt) */
+	/* PEM bundle. Downloads trust it besides the system's (/etc/ssl/certs/ca-certificates.crt),
+	 * an http_client instead of the system's. */
+	const char *ca_file;
 	bool insecure;              /* do not check server certificates */
 	int64_t connect_timeout_ms; /* name, TCP and TLS together; default 30 s */
 	int64_t stall_timeout_ms; /* no byte for this long while waiting: ERROR_TIMEOUT; default 60
 				     s */
 	int cancel_fd; /* > 0: when it becomes readable, the call ends with ERROR_CANCELLED */
+	/* The four below are for the server of the URL: after a redirect to another scheme, host or
+	 * port they are not sent. */
+	const char *const *headers; /* "name: value", ended by NULL */
+	const char *username;       /* basic authentication; goes before the URL's own */
+	const char *password;
+	const char *token; /* bearer token; goes before username */
+	/* Keeps connections for the next download with the same pool; NULL: each has its own. */
+	struct http_pool *pool;
 };
 
 /* Once at the start of the process, before any thread. */
 int http_setup(struct error *err);
 
-/* What the answer to a download said. */
+enum {
+	HTTP_ETAG_SIZE = 256,
+	HTTP_CHALLENGE_SIZE = 1024
+};
+
+/* What the answer to a download said. Texts that were too long to be kept whole are empty. */
 struct http_answer {
-	long status;
+	long status;  /* 0: none came */
 	bool has_end; /* the protocol marks the end of the body (length, chunks or HTTP/2): its loss
 			 is noticed */
-	uint64_t size_bytes; /* Content-Length, STREAM_SIZE_UNKNOWN without */
+	uint64_t size_bytes; /* of the body; STREAM_SIZE_UNKNOWN when not told */
+	/* Of the whole thing: size_bytes of a 200, the total of a Content-Range.
+	 * STREAM_SIZE_UNKNOWN when not told. */
+	uint64_t total_bytes;
+	uint64_t start;            /* where in the whole the body begins */
+	bool accepts_ranges;       /* Accept-Ranges: bytes, or it is a 206 */
+	char etag[HTTP_ETAG_SIZE]; /* with its quotes (and W/), "" when none or not well-formed */
+	bool etag_strong;
+	char last_modified[32]; /* an HTTP date, "" when none or not well-formed */
+	/* At least a second before the answer's Date: it tells versions apart (RFC 9110,
+	 * 8.8.2.2). */
+	bool last_modified_strong;
+	int64_t retry_after_ms; /* -1: not told */
 	char content_type[128];
+	char challenge[HTTP_CHALLENGE_SIZE]; /* the first WWW-Authenticate */
 };
+
+/* The lines of an answer's header, as they come (RFC 9110, 9112). */
+struct http_header {
+	struct http_answer answer; /* what can be told from the lines alone */
+	bool chunked;
+	bool http2;
+	unsigned ranges; /* Content-Range lines */
+	bool range_valid;
+	bool range_unsatisfied;           /* "*" for the part: of a 416 */
+	uint64_t range_first, range_last; /* both inclusive */
+	uint64_t range_total;             /* STREAM_SIZE_UNKNOWN: "*" */
+	int64_t date_s;                   /* Date, seconds since 1970; -1: none */
+};
+
+/* Takes a line, with or without its end. A line "HTTP/…" starts a new set. Any bytes may come. */
+void http_header_line(struct http_header *header, const char *line, size_t size);
 
 /*
  * GETs an http, https or file URL, redirects followed (at most ten), and gives the body as a
  * stream. The stream's end is verified against the length, the chunks or the HTTP/2 end mark: an
  * early end is ERROR_NETWORK. Status errors: 404 and 410 NOT_FOUND, 401, 403 and 407 DENIED, 408,
- * 429 and 5xx NETWORK (worth another try), others INPUT; the text names the URL (redacted) and the
- * status, err->code is the status. Proxies are taken from the environment as curl does (http_proxy,
- * HTTPS_PROXY, NO_PROXY …; also HTTP_PROXY). *ret_answer may be NULL.
+ * 425, 429 and 5xx NETWORK (worth another try), others INPUT; the text names the URL (redacted) and
+ * the status, err->code is the status. Proxies are taken from the environment as curl does
+ * (http_proxy, HTTPS_PROXY, NO_PROXY …; also HTTP_PROXY). *ret_answer (may be NULL) is set on
+ * failure too: status 0 when none came.
  */
 int http_get(const char *url, const struct http_options *options, struct stream **ret_stream,
 	     struct http_answer *ret_answer, struct error *err);
+
+/* A part of the whole. */
+struct http_range {
+	uint64_t start;
+	uint64_t end; /* the byte behind the last one; STREAM_SIZE_UNKNOWN: to the end */
+	/* A strong ETag or an HTTP date (RFC 9110, 13.1.5): the part is wanted of this version
+	 * only, the whole of another; NULL: of any. */
+	const char *if_range;
+};
+
+/*
+ * As http_get(), for a part of an http or https URL. The answer tells what it is: status 206, the
+ * part from ret_answer->start, which is range->start, to at most range->end; or 200, the whole. A
+ * 206 that is not what was asked for is ERROR_PROTOCOL; 416 is ERROR_INPUT, total_bytes then says
+ * how long the whole is.
+ */
+int http_get_range(const char *url, const struct http_options *options,
+		   const struct http_range *range, struct stream **ret_stream,
+		   struct http_answer *ret_answer, struct error *err);
+
+/* Connections that are kept between downloads. Thread-safe; must outlive the streams. */
+struct http_pool *http_pool_new(void);
+void http_pool_free(struct http_pool *pool);
 
 /* GETs a small body whole into body (whose cap holds). Errors as http_get(). */
 int http_get_buffer(const char *url, const struct http_options *options, struct buffer *body,

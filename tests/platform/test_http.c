@@ -90,6 +90,7 @@ static int listener = -1;
 static in_port_t port;
 static pthread_t server;
 static uint8_t large[LARGE_BYTES];
+static char last_request[4096]; /* written before it is answered */
 
 static void send_all(int fd, const void *data, size_t size)
 {
@@ -137,6 +138,14 @@ static bool answer(int fd, const char *path)
 		send_all(fd, large, LARGE_BYTES);
 		return false;
 	}
+	if (strcmp(path, "/moved-away") == 0) {
+		int size = snprintf(text, sizeof(text),
+				    "HTTP/1.1 302 Found\r\nLocation: http://localhost:%u/whole\r\n"
+				    "Content-Length: 0\r\n\r\n",
+				    port);
+		send_all(fd, text, (size_t)size);
+		return false;
+	}
 	if (sscanf(path, "/status/%u", &status) == 1) {
 		int size = snprintf(text, sizeof(text),
 				    "HTTP/1.1 %u X\r\nContent-Length: 3\r\n\r\nbad", status);
@@ -161,8 +170,11 @@ static void *serve(void *unused)
 	for (int fd; (fd = accept(listener, NULL, NULL)) >= 0; close(fd)) {
 		char request[4096], path[256];
 		while (read_request(fd, request, sizeof(request)) &&
-		       sscanf(request, "%*s %255[^ ?]", path) == 1 && answer(fd, path))
-			;
+		       sscanf(request, "%*s %255[^ ?]", path) == 1) {
+			memcpy(last_request, request, sizeof(request));
+			if (!answer(fd, path))
+				break;
+		}
 	}
 	return NULL;
 }
@@ -330,6 +342,53 @@ static void follows_redirects_within_reason(void **state)
 	assert_fails(get("/moved-to-file", &body, &err), ERROR_INPUT, "/moved-to-file");
 }
 
+/* To the server that was named, and to no other: that one may be anybody's. */
+static void sends_headers_and_credentials(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer body = {.cap = 100};
+	static const char *const lines[] = {"X-First: 1", "Accept: application/json", NULL};
+	struct http_options options = quick;
+	options.headers = lines;
+	options.token = "abc";
+	assert_ok(get_with(&options, "/whole", &body, NULL, &err));
+	assert_contains(last_request, "X-First: 1\r\n");
+	assert_contains(last_request, "Accept: application/json\r\n");
+	assert_lacks(last_request, "*/*");
+	assert_contains(last_request, "Authorization: Bearer abc\r\n");
+	assert_ok(get_with(&options, "/moved", &body, NULL, &err));
+	assert_contains(last_request, "GET /whole");
+	assert_contains(last_request, "Authorization: Bearer abc\r\n");
+	assert_ok(get_with(&options, "/moved-away", &body, NULL, &err));
+	assert_contains(last_request, "Host: localhost");
+	assert_lacks(last_request, "X-First");
+	assert_lacks(last_request, "Bearer");
+	options = (struct http_options){.username = "user", .password = "pass", .headers = lines};
+	assert_ok(get_with(&options, "/whole", &body, NULL, &err));
+	assert_contains(last_request, "Authorization: Basic dXNlcjpwYXNz\r\n");
+	assert_ok(get_with(&options, "/moved", &body, NULL, &err));
+	assert_contains(last_request, "Authorization: Basic dXNlcjpwYXNz\r\n");
+	assert_ok(get_with(&options, "/moved-away", &body, NULL, &err));
+	assert_lacks(last_request, "Authorization");
+	/* What is in the URL is taken, too, and goes no further. */
+	char url[128];
+	static const char *const names[] = {"whole", "moved", "moved-away"};
+	for (size_t i = 0; i < COUNT(names); i++) {
+		snprintf(url, sizeof(url), "http://user:pa%%73s@127.0.0.1:%u/%s", port, names[i]);
+		body.size = 0;
+		assert_ok(http_get_buffer(url, &quick, &body, &err));
+		if (i < 2)
+			assert_contains(last_request, "Authorization: Basic dXNlcjpwYXNz\r\n");
+		else
+			assert_lacks(last_request, "Authorization");
+	}
+	/* No header can be smuggled in. */
+	options = (struct http_options){.token = "abc\r\nX-Evil: 1"};
+	assert_fails(get_with(&options, "/whole", &body, NULL, &err), ERROR_INPUT, "line break");
+	assert_lacks(err.text, "abc");
+}
+
 static void says_what_is_no_web_server(void **state)
 {
 	(void)state;
@@ -477,6 +536,7 @@ int main(void)
 		cmocka_unit_test(notices_every_cut),
 		cmocka_unit_test(tells_statuses_apart),
 		cmocka_unit_test(follows_redirects_within_reason),
+		cmocka_unit_test(sends_headers_and_credentials),
 		cmocka_unit_test(says_what_is_no_web_server),
 		cmocka_unit_test(hides_what_is_secret_in_the_url),
 		cmocka_unit_test(gives_up_on_silence),

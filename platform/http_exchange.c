@@ -1,0 +1,157 @@
+/* Whole exchanges (request, answer) on a kept connection. See http.h. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform/clock.h"
+#include "platform/http_curl.h"
+
+struct http_client {
+	struct http_options options;
+	CURLM *multi;
+	CURL *easy;
+	char detail[CURL_ERROR_SIZE];
+};
+
+struct http_client *http_client_new(const struct http_options *options)
+{
+	struct http_client *client = calloc(1, sizeof(*client));
+	if (!client)
+		abort();
+	client->options = *options;
+	client->multi = curl_multi_init();
+	client->easy = curl_easy_init();
+	if (!client->multi || !client->easy)
+		abort();
+	return client;
+}
+
+void http_client_free(struct http_client *client)
+{
+	if (!client)
+		return;
+	curl_easy_cleanup(client->easy);
+	curl_multi_cleanup(client->multi);
+	free(client);
+}
+
+struct exchange {
+	const struct http_request *request;
+	struct http_response *response;
+	struct http_header header;
+	bool too_large;
+};
+
+static size_t on_exchange_body(char *data, size_t one, size_t size, void *context)
+{
+	(void)one;
+	struct exchange *exchange = context;
+	struct error ignored;
+	if (buffer_add(&exchange->response->body, data, size, &ignored) < 0) {
+		exchange->too_large = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	return size;
+}
+
+static size_t on_exchange_header(char *data, size_t one, size_t size, void *context)
+{
+	(void)one;
+	struct exchange *exchange = context;
+	size_t length = size;
+	while (length > 0 && (data[length - 1] == '\r' || data[length - 1] == '\n'))
+		length--;
+	http_header_line(&exchange->header, data, length);
+	memcpy(exchange->response->content_type, exchange->header.answer.content_type,
+	       sizeof(exchange->response->content_type));
+	if (exchange->request->on_header)
+		exchange->request->on_header(exchange->request->context, data, length);
+	return size;
+}
+
+static int drive(struct http_client *client, const struct http_request *request, CURLcode *ret_code,
+		 struct error *err)
+{
+	int64_t deadline =
+		request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : INT64_MAX;
+	for (;;) {
+		int running;
+		CURLMcode code = curl_multi_perform(client->multi, &running);
+		if (code != CURLM_OK)
+			return error_set(err, ERROR_BUG, "libcurl: %s", curl_multi_strerror(code));
+		if (http_curl_done(client->multi, ret_code))
+			return 0;
+		int64_t left = deadline - clock_monotonic_ms();
+		if (left <= 0)
+			return error_set(err, ERROR_TIMEOUT, "no answer within %" PRId64 " ms",
+					 request->timeout_ms);
+		if (http_curl_wait(client->multi, client->options.cancel_fd,
+				   (int)(left < 60000 ? left : 60000), err) < 0)
+			return -1;
+	}
+}
+
+int http_exchange(struct http_client *client, const struct http_request *request,
+		  struct http_response *response, struct error *err)
+{
+	struct exchange exchange = {.request = request, .response = response};
+	CURL *easy = client->easy;
+	response->status = 0;
+	response->content_type[0] = '\0';
+	response->body.size = 0;
+	curl_easy_reset(easy);
+	client->detail[0] = '\0';
+	struct curl_slist *headers;
+	http_curl_setup(easy, &client->options, client->detail);
+	if (client->options.ca_file && client->options.ca_file[0])
+		curl_easy_setopt(easy, CURLOPT_CAINFO, client->options.ca_file);
+	if (http_curl_headers(&client->options, true, request->headers, &headers, err) < 0)
+		return -1;
+	if (client->options.username && client->options.username[0]) {
+		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+		curl_easy_setopt(easy, CURLOPT_USERNAME, client->options.username);
+		curl_easy_setopt(easy, CURLOPT_PASSWORD,
+				 client->options.password ? client->options.password : "");
+	}
+	curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+	if (request->body) {
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+	}
+	if (request->http2_prior_knowledge) {
+		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+		curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+		/* As gRPC everywhere: HTTPS_PROXY counts, for cleartext too, as it tunnels;
+		 * HTTP_PROXY does not. */
+		const char *proxy = getenv("https_proxy");
+		if (!proxy)
+			proxy = getenv("HTTPS_PROXY");
+		curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
+	}
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_exchange_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_exchange_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
+	curl_multi_add_handle(client->multi, easy);
+	CURLcode code = CURLE_OK;
+	int result = drive(client, request, &code, err);
+	if (result == 0 && exchange.too_large)
+		result = error_set(
+			err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
+			response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
+	else if (result == 0 && code != CURLE_OK)
+		result = http_curl_failed(code, client->detail, err);
+	long connections = 0;
+	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
+	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
+	response->fresh_connection = connections > 0;
+	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection.
+	 */
+	curl_multi_remove_handle(client->multi, easy);
+	curl_slist_free_all(headers);
+	return result;
+}
