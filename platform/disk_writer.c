@@ -55,7 +55,8 @@ struct disk_writer {
 	struct disk_io io;
 	uint8_t *head; /* the first DISK_HEAD_BYTES of the image */
 	struct buffer_slot slots[BUFFERS];
-	struct buffer_slot *current; /* out with the caller */
+	struct buffer_slot *current;      /* out with the caller */
+	uint64_t zero_offset, zero_bytes; /* a run of zeros that may go on, not queued yet */
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;     /* a job came, or stop */
@@ -323,6 +324,41 @@ int disk_writer_buffer(struct disk_writer *writer, void **ret_buffer, struct err
 	return result;
 }
 
+/* Queues the run of zeros that has ended. */
+static int put_zeros(struct disk_writer *writer, struct error *err)
+{
+	uint64_t offset = writer->zero_offset, left = writer->zero_bytes;
+	const struct record record = {.offset = offset, .size_bytes = left, .zero = true};
+	writer->zero_bytes = 0;
+	if (left > 0 && writer->options.record && remember(writer, &record, err) < 0)
+		return -1;
+	while (left > 0) {
+		uint64_t piece = left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES;
+		const struct job job = {.kind = JOB_ZERO, .offset = offset, .size_bytes = piece};
+		if (put_job(writer, &job, err) < 0)
+			return -1;
+		offset += piece;
+		left -= piece;
+	}
+	return 0;
+}
+
+/* Zeros behind the head: one run with those before them, as long as that is no more than a piece.
+ */
+static int add_zeros(struct disk_writer *writer, uint64_t offset, uint64_t size_bytes,
+		     struct error *err)
+{
+	bool goes_on = writer->zero_bytes > 0 && writer->zero_bytes < ZERO_PIECE_BYTES &&
+		       writer->zero_offset + writer->zero_bytes == offset;
+	if (!goes_on) {
+		if (put_zeros(writer, err) < 0)
+			return -1;
+		writer->zero_offset = offset;
+	}
+	writer->zero_bytes += size_bytes;
+	return 0;
+}
+
 /* Accounts for an extent of the image. */
 static int take_extent(struct disk_writer *writer, uint64_t offset, uint64_t size_bytes,
 		       struct error *err)
@@ -352,6 +388,10 @@ int disk_writer_submit(struct disk_writer *writer, uint64_t offset, size_t size_
 	}
 	if (in_head == size_bytes)
 		return 0; /* the buffer stays with the caller */
+	/* Zeros are found here, while they are in the processor's cache, and the buffer serves
+	 * again: long runs of them never leave it. */
+	if (!writer->options.compare && disk_io_is_zero(data + in_head, size_bytes - in_head))
+		return add_zeros(writer, offset + in_head, size_bytes - in_head, err);
 	const struct job job = {.kind = JOB_WRITE,
 				.slot = writer->current,
 				.data = data + in_head,
@@ -374,18 +414,7 @@ int disk_writer_zero(struct disk_writer *writer, uint64_t offset, uint64_t size_
 	}
 	if (size_bytes == 0)
 		return 0;
-	const struct record record = {.offset = offset, .size_bytes = size_bytes, .zero = true};
-	if (writer->options.record && remember(writer, &record, err) < 0)
-		return -1;
-	while (size_bytes > 0) {
-		uint64_t piece = size_bytes < ZERO_PIECE_BYTES ? size_bytes : ZERO_PIECE_BYTES;
-		const struct job job = {.kind = JOB_ZERO, .offset = offset, .size_bytes = piece};
-		if (put_job(writer, &job, err) < 0)
-			return -1;
-		offset += piece;
-		size_bytes -= piece;
-	}
-	return 0;
+	return add_zeros(writer, offset, size_bytes, err);
 }
 
 static int check_size(const struct disk_writer *writer, uint64_t image_bytes, struct error *err)
@@ -406,7 +435,8 @@ static int check_size(const struct disk_writer *writer, uint64_t image_bytes, st
 
 int disk_writer_flush(struct disk_writer *writer, uint64_t image_bytes, struct error *err)
 {
-	if (drain(writer, err) < 0 || check_size(writer, image_bytes, err) < 0)
+	if (put_zeros(writer, err) < 0 || drain(writer, err) < 0 ||
+	    check_size(writer, image_bytes, err) < 0)
 		return -1;
 	return disk_io_flush(&writer->io, err);
 }
