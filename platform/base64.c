@@ -1,12 +1,13 @@
 /* Base64, strictly: see base64.h. */
 #include "platform/base64.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static int value_of(char c)
 {
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *at = c ? strchr(alphabet, c) : NULL;
 	return at ? (int)(at - alphabet) : -1;
 }
@@ -43,4 +44,28 @@ int base64_decode(const char *text, struct buffer *out, struct error *err)
 	bits <<= 6 * (4 - rest);
 	const uint8_t bytes[] = {(uint8_t)(bits >> 16), (uint8_t)(bits >> 8)};
 	return buffer_add(out, bytes, rest - 1, err);
+}
+
+char *base64_encode(const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+	char *text = malloc((size + 2) / 3 * 4 + 1), *out = text;
+	if (!text)
+		abort();
+	for (size_t i = 0; i < size; i += 3) {
+		size_t count = size - i < 3 ? size - i : 3;
+		unsigned bits = (unsigned)bytes[i] << 16;
+		bits |= count > 1 ? (unsigned)bytes[i + 1] << 8 : 0;
+		bits |= count > 2 ? bytes[i + 2] : 0;
+		*out++ = alphabet[bits >> 18];
+		*out++ = alphabet[bits >> 12 & 63];
+		*out++ = '=';
+		*out++ = '=';
+		if (count > 1)
+			out[-2] = alphabet[bits >> 6 & 63];
+		if (count > 2)
+			out[-1] = alphabet[bits & 63];
+	}
+	*out = '\0';
+	return text;
 }

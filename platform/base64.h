@@ -8,4 +8,7 @@
 /* Decodes text behind what is in out. ERROR_INPUT says where it is not base64. */
 int base64_decode(const char *text, struct buffer *out, struct error *err);
 
+/* Encodes bytes, padded, on one line. Allocated. */
+char *base64_encode(const void *data, size_t size);
+
 #endif

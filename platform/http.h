@@ -130,7 +130,10 @@ struct http_request {
 	size_t body_size;
 	bool http2_prior_knowledge; /* HTTP/2 only: with http:// without upgrade, with https:// by
 				       ALPN h2 */
-	int64_t timeout_ms;         /* the whole exchange; 0: none */
+	/* As downloads do: redirects are followed (an Authorization header goes to no other scheme,
+	 * host or port), and ca_file is trusted besides the system's roots, not instead. */
+	bool as_download;
+	int64_t timeout_ms; /* the whole exchange; 0: none */
 	/* Each header and trailer line without its end, as it comes; a line "HTTP/…" starts a new
 	 * set. */
 	void (*on_header)(void *context, const char *line, size_t size);

@@ -103,7 +103,9 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	client->detail[0] = '\0';
 	struct curl_slist *headers;
 	http_curl_setup(easy, &client->options, client->detail);
-	if (client->options.ca_file && client->options.ca_file[0])
+	if (request->as_download && http_curl_trust_also(easy, client->options.ca_file, err) < 0)
+		return -1;
+	if (!request->as_download && client->options.ca_file && client->options.ca_file[0])
 		curl_easy_setopt(easy, CURLOPT_CAINFO, client->options.ca_file);
 	if (http_curl_headers(&client->options, true, request->headers, &headers, err) < 0)
 		return -1;
@@ -115,6 +117,10 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	}
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+	if (request->as_download) {
+		curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
+		curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 10L);
+	}
 	if (request->body) {
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);

@@ -66,12 +66,36 @@ static void stays_below_the_cap(void **state)
 	assert_fails(base64_decode("Zm9vYmFy", &out, &err), ERROR_INPUT, "5 bytes");
 }
 
+static void encodes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *bytes, *expected;
+	} cases[] = {
+		/* RFC 4648, section 10. */
+		{"", ""},
+		{"f", "Zg=="},
+		{"fo", "Zm8="},
+		{"foo", "Zm9v"},
+		{"foob", "Zm9vYg=="},
+		{"fooba", "Zm9vYmE="},
+		{"foobar", "Zm9vYmFy"},
+		{"\xfb\xff\xfe", "+//+"},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char *text = base64_encode(cases[i].bytes, strlen(cases[i].bytes));
+		assert_string_equal(text, cases[i].expected);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decodes),
 		cmocka_unit_test(refuses_what_is_none),
 		cmocka_unit_test(stays_below_the_cap),
+		cmocka_unit_test(encodes),
 	};
 	return cmocka_run_group_tests_name("base64", tests, NULL, NULL);
 }
