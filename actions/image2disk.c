@@ -18,6 +18,7 @@ static const struct param params[] = {
 	 .doc = "the image, told by its content: raw, qcow2, Android sparse, a tar of one image; "
 		"plain or compressed by gzip, zstd, xz, bzip2 or lz4. Several URLs are mirrors"},
 	IMAGING_PARAMS(struct image2disk, imaging),
+	CREDENTIAL_PARAMS(struct image2disk, imaging.download),
 	{"COMPRESSED", PARAM_BOOL, PARAM_AT(struct image2disk, compressed),
 	 .flags = PARAM_NO_EFFECT, .fallback = "false",
 	 .doc = "taken for compatibility: the content tells"},
@@ -39,8 +40,9 @@ static int run(struct action_context *context, struct error *err)
 	struct imaging imaging = {
 		.params = &image2disk->imaging,
 		.name = text_redact_url(urls[0], shown, sizeof(shown)),
-		.source = {.urls = (const char *const *)urls, .http = context->http},
+		.source = download_options(context, &image2disk->imaging.download),
 	};
+	imaging.source.urls = (const char *const *)urls;
 	int result = imaging_run(context, &imaging, err);
 	param_urls_free(urls);
 	return result;

@@ -44,7 +44,7 @@ static int learn_checksum(const struct work *work, struct digest *ret_digest, st
 	if (!params->checksum_url[0])
 		return 0;
 	auto_buffer struct buffer text = {.cap = CHECKSUM_FILE_MAX};
-	if (http_get_buffer(params->checksum_url, &work->imaging->source.http, &text, err) < 0)
+	if (download_companion(&work->imaging->source, params->checksum_url, &text, err) < 0)
 		return error_wrap(err, "CHECKSUM_URL");
 	const char *url = work->imaging->source.urls[0];
 	auto_free char *name = text_dup_size(url, strcspn(url, "?#"));
@@ -185,24 +185,59 @@ static int write_image(struct work *work, struct error *err)
 	return disk_writer_finish(work->writer, err);
 }
 
-static int open_image(struct work *work, struct error *err)
+/* The suffixes that a block map's name does without. */
+static size_t without_suffix(const char *url, size_t size)
+{
+	const char *slash = memrchr(url, '/', size);
+	const char *dot = memrchr(url, '.', size);
+	return dot && slash && dot > slash + 1 ? (size_t)(dot - url) : size;
+}
+
+/* The block map beside the image: x.img.gz has x.img.gz.bmap, x.img.bmap or x.bmap. None is no
+ * error. */
+static int find_bmap(const struct work *work, struct buffer *text, struct error *err)
+{
+	const struct source_options *options = &work->imaging->source;
+	const char *url = options->urls[0];
+	size_t whole = strcspn(url, "?#"), size = whole;
+	for (int tries = 0; tries < 3; tries++) {
+		char name[4096];
+		snprintf(name, sizeof(name), "%.*s.bmap%s", (int)size, url, url + whole);
+		if (download_companion(options, name, text, err) == 0) {
+			log_info("the image has a block map");
+			return 0;
+		}
+		if (err->kind != ERROR_NOT_FOUND)
+			return error_wrap(err, "BMAP=auto");
+		size_t shorter = without_suffix(url, size);
+		if (shorter == size)
+			break;
+		size = shorter;
+	}
+	log_info("the image has no block map");
+	return 0;
+}
+
+static int learn_bmap(const struct work *work, struct buffer *text, struct error *err)
 {
 	const struct imaging_params *params = work->imaging->params;
+	if (params->bmap_url[0])
+		return download_companion(&work->imaging->source, params->bmap_url, text, err) < 0
+			       ? error_wrap(err, "BMAP_URL")
+			       : 0;
+	return strcmp(params->bmap, "auto") == 0 ? find_bmap(work, text, err) : 0;
+}
+
+static int open_image(struct work *work, struct error *err)
+{
 	auto_buffer struct buffer bmap = {.cap = BMAP_FILE_MAX};
-	struct source_options options = work->imaging->source;
-	options.connections = (unsigned)params->connections;
-	options.retry_ms = params->retry ? (int64_t)params->retry_minutes * 60000 : 0;
-	options.http.stall_timeout_ms = (int64_t)params->stall_s * 1000;
-	if (learn_checksum(work, &work->options.expected[0], err) < 0)
+	if (learn_checksum(work, &work->options.expected[0], err) < 0 ||
+	    learn_bmap(work, &bmap, err) < 0)
 		return -1;
 	work->options.expected[1] = work->imaging->expected;
-	if (params->bmap_url[0]) {
-		if (http_get_buffer(params->bmap_url, &options.http, &bmap, err) < 0)
-			return error_wrap(err, "BMAP_URL");
-		work->options.bmap = (const char *)bmap.data;
-		work->options.bmap_size = bmap.size;
-	}
-	if (source_open(&options, &work->source, err) < 0 ||
+	work->options.bmap = (const char *)bmap.data;
+	work->options.bmap_size = bmap.size;
+	if (source_open(&work->imaging->source, &work->source, err) < 0 ||
 	    image_open(work->source, &work->options, &work->facts, &work->image, err) < 0)
 		return -1;
 	return check_size(work, err);

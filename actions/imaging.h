@@ -5,7 +5,7 @@
 #ifndef ACTIONS_IMAGING_H
 #define ACTIONS_IMAGING_H
 
-#include "actions/action.h"
+#include "actions/download.h"
 #include "platform/image.h"
 
 struct imaging_params {
@@ -15,80 +15,49 @@ struct imaging_params {
 	struct digest checksum;
 	const char *checksum_url;
 	const char *bmap_url;
+	const char *bmap;
 	const char *verify;
 	const char *mode;
-	bool retry;
-	uint64_t retry_minutes;
-	uint64_t stall_s;
-	uint64_t connections;
 	uint64_t progress_interval_s;
+	struct download_params download;
 };
 
+/* clang-format off */
 /* The rows of an action's table for its member of type struct imaging_params. */
-#define IMAGING_PARAMS(type, member)                                                               \
-	{"DEST_DISK", PARAM_DEVICE, PARAM_AT(type, member.device), .flags = PARAM_REQUIRED,        \
-	 .doc = "the disk (or partition) to write; not in use, and large enough"},                 \
-		{"EXPECT_SERIAL", PARAM_TEXT, PARAM_AT(type, member.expect_serial),                \
-		 .doc = "the serial number that the disk must have"},                              \
-		{"EXPECT_SIZE", PARAM_TEXT, PARAM_AT(type, member.expect_size),                    \
-		 .doc = "the size that the disk must have: 480G, >=1T, <2TiB"},                    \
-		{"CHECKSUM", PARAM_CHECKSUM, PARAM_AT(type, member.checksum),                      \
-		 .doc = "of what is downloaded: sha256:HEX or sha512:HEX"},                        \
-		{"CHECKSUM_URL", PARAM_URL, PARAM_AT(type, member.checksum_url),                   \
-		 .doc = "a file as sha256sum or sha512sum writes it, with a line for the image's " \
-			"name"},                                                                   \
-		{"BMAP_URL", PARAM_URL, PARAM_AT(type, member.bmap_url),                           \
-		 .doc = "the image's block map (bmaptool): what it maps is verified by its "       \
-			"checksums, "                                                              \
-			"the rest is zeros"},                                                      \
-		{"VERIFY",                                                                         \
-		 PARAM_CHOICE,                                                                     \
-		 PARAM_AT(type, member.verify),                                                    \
-		 .fallback = "none",                                                               \
-		 .choices = "none|readback",                                                       \
-		 .doc = "readback: read the disk again past all caches and compare"},              \
-		{"MODE",                                                                           \
-		 PARAM_CHOICE,                                                                     \
-		 PARAM_AT(type, member.mode),                                                      \
-		 .fallback = "write",                                                              \
-		 .choices = "write|compare",                                                       \
-		 .doc = "compare: read the disk first and write only what differs"},               \
-		{"RETRY_ENABLED", PARAM_BOOL, PARAM_AT(type, member.retry), .fallback = "false",   \
-		 .doc = "go on after failures of the network for RETRY_DURATION_MINUTES; without " \
-			"it three "                                                                \
-			"failures without a new byte in between end the action"},                  \
-		{"RETRY_DURATION_MINUTES",                                                         \
-		 PARAM_UINT,                                                                       \
-		 PARAM_AT(type, member.retry_minutes),                                             \
-		 .fallback = "10",                                                                 \
-		 .max = 10080,                                                                     \
-		 .doc = "for how long no new byte may come"},                                      \
-		{"STALL_SECONDS",                                                                  \
-		 PARAM_UINT,                                                                       \
-		 PARAM_AT(type, member.stall_s),                                                   \
-		 .fallback = "60",                                                                 \
-		 .min = 1,                                                                         \
-		 .max = 86400,                                                                     \
-		 .doc = "a connection that brings no byte for so long is given up"},               \
-		{"CONNECTIONS",                                                                    \
-		 PARAM_UINT,                                                                       \
-		 PARAM_AT(type, member.connections),                                               \
-		 .fallback = "1",                                                                  \
-		 .min = 1,                                                                         \
-		 .max = 16,                                                                        \
-		 .doc = "connections to fetch the image by, where the server serves ranges"},      \
-	{                                                                                          \
-		"PROGRESS_INTERVAL_SECONDS", PARAM_UINT,                                           \
-			PARAM_AT(type, member.progress_interval_s),                                \
-			.fallback = "3", .min = 1, .max = 3600,                                    \
-			.doc = "pause between two lines of progress in the log"                    \
-	}
+#define IMAGING_PARAMS(type, member) \
+	{"DEST_DISK", PARAM_DEVICE, PARAM_AT(type, member.device), .flags = PARAM_REQUIRED, \
+	 .doc = "the disk (or partition) to write; not in use, and large enough"}, \
+	{"EXPECT_SERIAL", PARAM_TEXT, PARAM_AT(type, member.expect_serial), \
+	 .doc = "the serial number that the disk must have"}, \
+	{"EXPECT_SIZE", PARAM_TEXT, PARAM_AT(type, member.expect_size), \
+	 .doc = "the size that the disk must have: 480G, >=1T, <2TiB"}, \
+	{"CHECKSUM", PARAM_CHECKSUM, PARAM_AT(type, member.checksum), \
+	 .doc = "of what is downloaded: sha256:HEX or sha512:HEX"}, \
+	{"CHECKSUM_URL", PARAM_URL, PARAM_AT(type, member.checksum_url), \
+	 .doc = "a file as sha256sum or sha512sum writes it, with a line for the image's name"}, \
+	{"BMAP_URL", PARAM_URL, PARAM_AT(type, member.bmap_url), \
+	 .doc = "the image's block map (bmaptool): what it maps is verified by its checksums, " \
+		"the rest is zeros"}, \
+	{"BMAP", PARAM_CHOICE, PARAM_AT(type, member.bmap), .fallback = "none", \
+	 .choices = "none|auto", \
+	 .doc = "auto: look for a block map beside the image, named as it with .bmap at the end " \
+		"or instead of its suffixes"}, \
+	{"VERIFY", PARAM_CHOICE, PARAM_AT(type, member.verify), .fallback = "none", \
+	 .choices = "none|readback", \
+	 .doc = "readback: read the disk again past all caches and compare"}, \
+	{"MODE", PARAM_CHOICE, PARAM_AT(type, member.mode), .fallback = "write", \
+	 .choices = "write|compare", \
+	 .doc = "compare: read the disk first and write only what differs"}, \
+	{"PROGRESS_INTERVAL_SECONDS", PARAM_UINT, PARAM_AT(type, member.progress_interval_s), \
+	 .fallback = "3", .min = 1, .max = 3600, \
+	 .doc = "pause between two lines of progress in the log"}, \
+	DOWNLOAD_PARAMS(type, member.download)
+/* clang-format on */
 
 struct imaging {
 	const struct imaging_params *params;
 	const char *name; /* of the image in messages: the URL (redacted) or reference */
-	/* Where the bytes come from: urls, http, authorize; how often it is tried comes from
-	 * params. */
+	/* Where the bytes come from; begun by download_options() of params->download. */
 	struct source_options source;
 	struct digest expected; /* besides params->checksum: a registry's; DIGEST_NONE: none */
 };

@@ -103,8 +103,8 @@ int disk_writer_verify(struct disk_writer *writer,
 		       void (*progress)(void *context, uint64_t done_bytes), void *context,
 		       struct error *err);
 
-/* Writes the beginning and flushes; with options.record it is read back, too, and cleared again
- * when it differs. */
+/* Writes the beginning, its first sector last, and flushes; with options.record it is read back,
+ * too, and cleared again when it differs. */
 int disk_writer_finish(struct disk_writer *writer, struct error *err);
 
 /* Ends the threads and frees. What was not finished stays without a beginning. */

@@ -496,12 +496,25 @@ static int verify_head(struct disk_writer *writer, uint64_t size, struct error *
 	return -1;
 }
 
+/* A part of the head that is cut between its sectors must not boot either: the first sector, which
+ * a device writes whole or not at all, comes when all behind it is there. */
+static int put_head(struct disk_writer *writer, uint64_t size, struct error *err)
+{
+	unsigned sector = writer->disk->sector_bytes;
+	if (size > sector &&
+	    (disk_io_put(&writer->io, writer->head + sector, size - sector, sector, err) < 0 ||
+	     disk_io_flush(&writer->io, err) < 0))
+		return -1;
+	if (disk_io_put(&writer->io, writer->head, size < sector ? size : sector, 0, err) < 0)
+		return -1;
+	return disk_io_flush(&writer->io, err);
+}
+
 int disk_writer_finish(struct disk_writer *writer, struct error *err)
 {
 	uint64_t size =
 		writer->taken_bytes < DISK_HEAD_BYTES ? writer->taken_bytes : DISK_HEAD_BYTES;
-	if (disk_io_put(&writer->io, writer->head, size, 0, err) < 0 ||
-	    disk_io_flush(&writer->io, err) < 0)
+	if (put_head(writer, size, err) < 0)
 		return -1;
 	disk_io_count(&writer->io.written_bytes, size);
 	return writer->options.record ? verify_head(writer, size, err) : 0;
