@@ -182,6 +182,19 @@ static void computes_sha256_without_expectation(void **state)
 	assert_string_equal(digest_format(&computed, out), "sha256:" SHA256_EMPTY);
 }
 
+static void digests_memory(void **state)
+{
+	(void)state;
+	struct digest digest, expected;
+	struct error err;
+	digest_memory(DIGEST_SHA256, "", 0, &digest);
+	assert_ok(digest_parse("sha256:" SHA256_EMPTY, &expected, &err));
+	assert_true(digest_equal(&digest, &expected));
+	digest_memory(DIGEST_SHA512, "", 0, &digest);
+	assert_int_equal(digest.type, DIGEST_SHA512);
+	assert_false(digest_equal(&digest, &expected));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +205,7 @@ int main(void)
 		cmocka_unit_test(finds_nothing_where_nothing_is),
 		cmocka_unit_test(passes_data_and_checks_it),
 		cmocka_unit_test(fails_at_the_end_of_other_data),
+		cmocka_unit_test(digests_memory),
 		cmocka_unit_test(computes_sha256_without_expectation),
 	};
 	return cmocka_run_group_tests_name("digest", tests, NULL, NULL);

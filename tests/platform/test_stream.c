@@ -273,6 +273,42 @@ static void thread_ends_after_one_read(void **state)
 	sem_destroy(&allowed);
 }
 
+/* The bytes that were looked at come again, whether the stream is longer or not. */
+static void peeks(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[100], out[100];
+	fill_random(data, sizeof(data), 1);
+	static const size_t sizes[] = {0, 1, 40, 99, 100, 150};
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		struct stream *stream;
+		const uint8_t *head;
+		size_t head_size;
+		assert_ok(stream_peek(stream_from_memory(data, sizeof(data)), sizes[i], &stream,
+				      &head, &head_size, &err));
+		assert_int_equal(head_size, sizes[i] < 100 ? sizes[i] : 100);
+		assert_memory_equal(head, data, head_size);
+		assert_int_equal(stream->size_bytes, 100);
+		for (size_t at = 0; at < sizeof(out);) {
+			ssize_t got = stream_read(stream, out + at, 7, &err);
+			assert_true(got > 0);
+			at += (size_t)got;
+		}
+		assert_int_equal(stream_read(stream, out, 1, &err), 0);
+		assert_memory_equal(out, data, sizeof(data));
+		stream_close(stream);
+	}
+	unsigned reads, closed;
+	struct stream *stream;
+	const uint8_t *head;
+	size_t head_size;
+	assert_fails(stream_peek(probe_new(1, 10, true, &reads, &closed), 20, &stream, &head,
+				 &head_size, &err),
+		     ERROR_CORRUPT, "the probe fails");
+	assert_int_equal(closed, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +317,7 @@ int main(void)
 		cmocka_unit_test(reads_full_over_pieces),
 		cmocka_unit_test(gives_bytes_of_memory),
 		cmocka_unit_test(holds_a_file_to_its_size),
+		cmocka_unit_test(peeks),
 		cmocka_unit_test(thread_passes_all_bytes),
 		cmocka_unit_test(thread_passes_the_failure),
 		cmocka_unit_test(thread_reads_ahead_and_stops),
