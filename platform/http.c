@@ -469,6 +469,7 @@ static int judge_answer(struct http_stream *self, struct error *err)
 	answer->total_bytes = answer->size_bytes;
 	answer->has_end = known || header->chunked || header->http2;
 	if (status == 206) {
+		answer->total_bytes = header->range_total;
 		if (!header->range_valid || header->range_unsatisfied ||
 		    header->range_first != self->range.start ||
 		    header->range_last >= self->range.end)
@@ -482,7 +483,6 @@ static int judge_answer(struct http_stream *self, struct error *err)
 		answer->accepts_ranges = true;
 		answer->start = header->range_first;
 		answer->size_bytes = part;
-		answer->total_bytes = header->range_total;
 		answer->has_end = true;
 	}
 	self->stream.size_bytes = answer->size_bytes;
