@@ -127,6 +127,10 @@ struct action_context {
  */
 void action_report(struct action_context *context, const struct action_progress *progress);
 
+/* "writing: 300.1 MiB received, 1.2 GiB done (30%), 410.0 MiB/s, left 7s", as far as it is known.
+ * Returns out. */
+char *action_progress_text(const struct action_progress *progress, char *out, size_t out_size);
+
 /* Sets the summary. */
 void action_summary(struct action_context *context, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

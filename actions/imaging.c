@@ -59,23 +59,6 @@ static int learn_checksum(const struct work *work, struct digest *ret_digest, st
 	return 0;
 }
 
-/* How far it is, as a line for people. */
-static void log_progress(const struct action_progress *progress)
-{
-	char in[32], out[32], rate[32], left[32] = "", percent[16] = "", text[300];
-	if (progress->left_ms > 0)
-		clock_format_duration(progress->left_ms, left, sizeof(left));
-	if (progress->total > 0)
-		snprintf(percent, sizeof(percent), " (%.0f%%)",
-			 100.0 * (double)progress->done / (double)progress->total);
-	snprintf(text, sizeof(text), "%s: %s received, %s done%s, %s/s%s%s", progress->phase,
-		 text_bytes(progress->bytes_in, in, sizeof(in)),
-		 text_bytes(progress->bytes_out, out, sizeof(out)), percent,
-		 text_bytes(progress->rate_bytes_s, rate, sizeof(rate)), left[0] ? ", left " : "",
-		 left);
-	log_info(text);
-}
-
 /* Of the image's size when it is known, else of the download's. */
 static void measure(const struct work *work, uint64_t total_out, int64_t elapsed_ms,
 		    struct action_progress *progress)
@@ -108,7 +91,8 @@ static void tell(struct work *work, const char *phase, uint64_t out, uint64_t to
 	if (now - work->logged_ms < (int64_t)work->imaging->params->progress_interval_s * 1000)
 		return;
 	work->logged_ms = now;
-	log_progress(&progress);
+	char text[200];
+	log_info(action_progress_text(&progress, text, sizeof(text)));
 }
 
 static int check_size(const struct work *work, struct error *err)

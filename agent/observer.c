@@ -6,9 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "platform/clock.h"
 #include "platform/log.h"
-#include "platform/text.h"
 
 static void to_log(void *context, const char *line)
 {
@@ -46,27 +44,18 @@ static void print_progress(void *context, const struct action_progress *progress
 	(void)context;
 	if (!isatty(STDERR_FILENO))
 		return;
-	char in[32], out[32], rate[32], left[32], bar[WIDTH + 1] = "";
-	int percent = -1;
-	if (progress->total > 0) {
-		percent = (int)(100.0 * (double)progress->done / (double)progress->total);
-		memset(bar, '.', WIDTH);
-		memset(bar, '#', (size_t)(percent < 100 ? percent : 100) * WIDTH / 100);
-		bar[WIDTH] = '\0';
-	}
+	char text[200];
 	clear_bar();
-	fprintf(stderr, "%s", progress->phase);
-	if (percent >= 0)
-		fprintf(stderr, " [%s] %d%%", bar, percent);
-	if (progress->bytes_in || progress->bytes_out)
-		fprintf(stderr, " %s received, %s done",
-			text_bytes(progress->bytes_in, in, sizeof(in)),
-			text_bytes(progress->bytes_out, out, sizeof(out)));
-	if (progress->rate_bytes_s > 0)
-		fprintf(stderr, ", %s/s", text_bytes(progress->rate_bytes_s, rate, sizeof(rate)));
-	if (progress->left_ms >= 1000)
-		fprintf(stderr, ", %s left",
-			clock_format_duration(progress->left_ms / 1000 * 1000, left, sizeof(left)));
+	if (progress->total > 0) {
+		char bar[WIDTH + 1];
+		uint64_t done = progress->done < progress->total ? progress->done : progress->total;
+		size_t marks = (size_t)((double)done * WIDTH / (double)progress->total);
+		memset(bar, '.', WIDTH);
+		memset(bar, '#', marks);
+		bar[WIDTH] = '\0';
+		fprintf(stderr, "[%s] ", bar);
+	}
+	fputs(action_progress_text(progress, text, sizeof(text)), stderr);
 	fflush(stderr);
 	bar_shown = true;
 }
