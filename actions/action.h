@@ -20,6 +20,7 @@
 #include "platform/digest.h"
 #include "platform/error.h"
 #include "platform/http.h"
+#include "platform/registry.h"
 
 /* What the server (or the user at the prompt) asked for, in the server's words. Owned by whoever
  * made it; see action_request_free(). */
@@ -111,6 +112,7 @@ struct action_context {
 	const struct action_request *request;
 	const void *params; /* the struct that the parameter table describes, filled in */
 	struct http_options http;
+	struct registry_site registries;
 	const struct action_policy *policy; /* which images mean native actions, see actions.h */
 	const char *mount_root; /* a directory to mount things in, the action's own, gone with it */
 

@@ -15,6 +15,7 @@
 #include "actions/request.h"
 #include "platform/clock.h"
 #include "platform/log.h"
+#include "platform/secret.h"
 
 enum {
 	PROGRESS_EVERY_MS = 200
@@ -114,6 +115,8 @@ int child_main(void)
 		log_setup(level, LOG_FORMAT_PLAIN);
 		if (settings.tls_ca[0])
 			context.http.ca_file = settings.tls_ca;
+		context.registries = settings.registries;
+		secret_add(settings.registries.password);
 		result = run_action(&settings, &request, &context, &err);
 	}
 	struct record record = {.magic = RECORD_MAGIC, .type = RECORD_RESULT};

@@ -55,6 +55,7 @@ int download_companion(const struct source_options *options, const char *url, st
 	if (!ours) {
 		http.headers = NULL;
 		http.username = http.password = http.token = NULL;
+		http.insecure = false;
 	}
 	return http_get_buffer(url, &http, body, err);
 }

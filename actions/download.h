@@ -50,7 +50,8 @@ struct source_options download_options(const struct action_context *context,
 
 /*
  * GETs a small file that belongs to the download (checksums, a block map), whole into body.
- * Credentials are sent when it comes from a server of the download itself.
+ * Credentials are sent, and a certificate may go unchecked, when it comes from a server of the
+ * download itself.
  */
 int download_companion(const struct source_options *options, const char *url, struct buffer *body,
 		       struct error *err);

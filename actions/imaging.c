@@ -47,7 +47,8 @@ static int learn_checksum(const struct work *work, struct digest *ret_digest, st
 	if (download_companion(&work->imaging->source, params->checksum_url, &text, err) < 0)
 		return error_wrap(err, "CHECKSUM_URL");
 	const char *url = work->imaging->source.urls[0];
-	auto_free char *name = text_dup_size(url, strcspn(url, "?#"));
+	auto_free char *name = work->imaging->file_name ? text_dup(work->imaging->file_name)
+							: text_dup_size(url, strcspn(url, "?#"));
 	struct digest from_file;
 	if (digest_find_in_file((const char *)text.data, text.size, name, &from_file, err) < 0)
 		return error_wrap(err, "CHECKSUM_URL");
@@ -169,6 +170,17 @@ static int write_image(struct work *work, struct error *err)
 	return disk_writer_finish(work->writer, err);
 }
 
+/* Before the disk is touched: what has another size has another digest. */
+static int check_download(const struct work *work, struct error *err)
+{
+	uint64_t size = source_size(work->source), expected = work->imaging->expected_bytes;
+	if (expected == 0 || size == STREAM_SIZE_UNKNOWN || size == expected)
+		return 0;
+	return error_set(err, ERROR_CORRUPT,
+			 "the server has %" PRIu64 " bytes of it, it must be %" PRIu64, size,
+			 expected);
+}
+
 /* The suffixes that a block map's name does without. */
 static size_t without_suffix(const char *url, size_t size)
 {
@@ -222,6 +234,7 @@ static int open_image(struct work *work, struct error *err)
 	work->options.bmap = (const char *)bmap.data;
 	work->options.bmap_size = bmap.size;
 	if (source_open(&work->imaging->source, &work->source, err) < 0 ||
+	    check_download(work, err) < 0 ||
 	    image_open(work->source, &work->options, &work->facts, &work->image, err) < 0)
 		return -1;
 	return check_size(work, err);

@@ -59,7 +59,9 @@ struct imaging {
 	const char *name; /* of the image in messages: the URL (redacted) or reference */
 	/* Where the bytes come from; begun by download_options() of params->download. */
 	struct source_options source;
-	struct digest expected; /* besides params->checksum: a registry's; DIGEST_NONE: none */
+	struct digest expected;  /* besides params->checksum: a registry's; DIGEST_NONE: none */
+	uint64_t expected_bytes; /* that the download must have; 0: not known */
+	const char *file_name;   /* that CHECKSUM_URL has a line for; NULL: the first URL's */
 };
 
 /* Writes the image to the disk, verifies, makes its partitions known, and sets the summary. */

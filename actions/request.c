@@ -109,6 +109,10 @@ int child_pack(const struct action_request *request, const struct child_settings
 	    pack_text(out, settings->tls_ca, err) < 0 ||
 	    pack_text(out, settings->log_level, err) < 0 ||
 	    pack_text(out, settings->native_registries, err) < 0 ||
+	    pack_text(out, settings->registries.name, err) < 0 ||
+	    pack_text(out, settings->registries.username, err) < 0 ||
+	    pack_text(out, settings->registries.password, err) < 0 ||
+	    pack_text(out, settings->registries.insecure, err) < 0 ||
 	    pack_number(out, settings->strict, err) < 0 ||
 	    pack_text(out, request->workflow_id, err) < 0 || pack_text(out, request->id, err) < 0 ||
 	    pack_text(out, request->name, err) < 0 || pack_text(out, request->image, err) < 0 ||
@@ -188,6 +192,10 @@ int child_unpack(const uint8_t *data, size_t size, struct action_request *ret_re
 	settings.tls_ca = unpack_text(&reader);
 	settings.log_level = unpack_text(&reader);
 	settings.native_registries = unpack_text(&reader);
+	settings.registries.name = unpack_text(&reader);
+	settings.registries.username = unpack_text(&reader);
+	settings.registries.password = unpack_text(&reader);
+	settings.registries.insecure = unpack_text(&reader);
 	if (!unpack_number(&reader, &strict) || !unpack_copy(&reader, &request.workflow_id) ||
 	    !unpack_copy(&reader, &request.id) || !unpack_copy(&reader, &request.name) ||
 	    !unpack_copy(&reader, &request.image) || !unpack_copy(&reader, &request.pid) ||

@@ -23,7 +23,8 @@ struct child_settings {
 	const char *tls_ca;            /* "" for the default */
 	const char *log_level;         /* "debug" … */
 	const char *native_registries; /* see struct action_policy */
-	bool strict;                   /* unknown parameters are errors */
+	struct registry_site registries;
+	bool strict; /* unknown parameters are errors */
 };
 
 /* Packs both for the child; unpacks what child_pack() made (texts in settings then borrow from

@@ -149,6 +149,11 @@ static int request_fd(const struct action *action, const struct action_request *
 		.tls_ca = config_text(options->config, SETTING_TLS_CA),
 		.log_level = config_text(options->config, SETTING_LOG_LEVEL),
 		.native_registries = config_text(options->config, SETTING_NATIVE_ACTIONS),
+		.registries = {.name = config_text(options->config, SETTING_REGISTRY_NAME),
+			       .username = config_text(options->config, SETTING_REGISTRY_USER),
+			       .password = config_text(options->config, SETTING_REGISTRY_PASS),
+			       .insecure =
+				       config_text(options->config, SETTING_INSECURE_REGISTRIES)},
 		.strict = options->strict};
 	return child_request_fd(request, &settings, err);
 }

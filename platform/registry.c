@@ -367,7 +367,7 @@ static int fetch(struct registry *registry, const char *version,
 	/* Schema 1 is signed, and its digest is of what was signed: it is refused by its name. */
 	if (expected)
 		wanted = expected->digest;
-	else if (result == 0 && !strstr(response.content_type, "manifest.v1+"))
+	else if (result == 0 && !strstr(response.content_type, ".distribution.manifest.v1+"))
 		digest_parse(answer.digest, &wanted, &ignored);
 	if (result == 0 && expected && expected->size_bytes != STREAM_SIZE_UNKNOWN &&
 	    expected->size_bytes != response.body.size)

@@ -50,6 +50,7 @@ static const struct child_settings settings = {.action = "image2disk",
 					       .tls_ca = "/etc/ca.pem",
 					       .log_level = "debug",
 					       .native_registries = "quay.io",
+					       .registries = {"r.example", "user", "pass", "a,b"},
 					       .strict = true};
 
 static void arrives_as_it_was_packed(void **state)
@@ -66,6 +67,10 @@ static void arrives_as_it_was_packed(void **state)
 	assert_string_equal(got.tls_ca, "/etc/ca.pem");
 	assert_string_equal(got.log_level, "debug");
 	assert_string_equal(got.native_registries, "quay.io");
+	assert_string_equal(got.registries.name, "r.example");
+	assert_string_equal(got.registries.username, "user");
+	assert_string_equal(got.registries.password, "pass");
+	assert_string_equal(got.registries.insecure, "a,b");
 	assert_true(got.strict);
 }
 
