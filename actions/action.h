@@ -43,7 +43,7 @@ enum param_type {
 	PARAM_NONEMPTY, /* bool: any text means yes */
 	PARAM_UINT,     /* uint64_t, decimal, within min and max */
 	PARAM_OCTAL,    /* uint64_t, octal, within min and max */
-	PARAM_DEVICE,   /* const char *, absolute path of a block device */
+	PARAM_DEVICE,   /* const char *, path of a block device or selectors, see disk_select.h */
 	PARAM_PATH,     /* const char *, absolute path */
 	PARAM_URL,      /* const char *, http://, https:// or file:/// */
 	PARAM_URLS, /* const char *, several of them apart by blanks or commas, see param_urls() */

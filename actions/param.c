@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform/disk_select.h"
 #include "platform/log.h"
 #include "platform/secret.h"
 #include "platform/text.h"
@@ -171,7 +172,12 @@ static bool convert(const struct param *param, const char *value, void *at, char
 		return text_parse_uint(value, octal ? 8 : 10, max, at) &&
 		       *(uint64_t *)at >= param->min;
 	}
-	case PARAM_DEVICE:
+	case PARAM_DEVICE: {
+		bool ok = disk_select_check(value, &err) == 0;
+		snprintf(why, why_size, "%s", err.text);
+		*(const char **)at = value;
+		return ok;
+	}
 	case PARAM_PATH:
 		snprintf(why, why_size, "must be an absolute path");
 		*(const char **)at = value;
@@ -202,7 +208,7 @@ static bool convert(const struct param *param, const char *value, void *at, char
 static void put_value(const struct param *param, const char *value, void *params,
 		      struct error *problems)
 {
-	char why[256] = "", text[1024];
+	char why[400] = "", text[1024];
 	if (convert(param, value, (char *)params + param->offset, why, sizeof(why)))
 		return;
 	char shown[256];

@@ -12,6 +12,7 @@
 #include "actions/param.h"
 #include "actions/request.h"
 #include "platform/clock.h"
+#include "platform/disk_select.h"
 #include "platform/log.h"
 #include "platform/loop.h"
 #include "platform/process.h"
@@ -264,8 +265,11 @@ static void detach_loops(const struct action *action, const struct action_reques
 {
 	for (const struct param *param = action->params; param->name; param++) {
 		const char *device = param_given(param, request);
-		if (param->type == PARAM_DEVICE && device && device[0] == '/' &&
-		    loop_detach_from(device) > 0)
+		char path[256];
+		struct error ignored;
+		if (param->type == PARAM_DEVICE && device && device[0] &&
+		    disk_select(device, path, sizeof(path), &ignored) == 0 &&
+		    loop_detach_from(path) > 0)
 			log_info("detached the loop devices that the action has left", "device",
 				 device);
 	}

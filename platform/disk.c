@@ -1,12 +1,9 @@
-/* Finding and opening block devices, who uses them, and their partitions. The writer stands in
- * disk_writer.c. See disk.h. */
+/* Opening block devices, and their partitions. The writer stands in disk_writer.c. See disk.h. */
 #include "platform/disk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <limits.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -18,6 +15,9 @@
 #include <sys/sysmacros.h>
 
 #include "platform/clock.h"
+#include "platform/disk_facts.h"
+#include "platform/disk_select.h"
+#include "platform/disk_users.h"
 #include "platform/partition.h"
 #include "platform/sysfs.h"
 #include "platform/text.h"
@@ -44,175 +44,6 @@ static bool kernel_name(dev_t device, char *out, size_t out_size)
 	return true;
 }
 
-/* "sda (10.0 GiB), nvme0n1 (…)": the disks that exist, for an error about one that does not. */
-static void list_disks(char *out, size_t out_size)
-{
-	char path[1024];
-	snprintf(path, sizeof(path), "%s/sys/block", sysfs_root());
-	DIR *dir = opendir(path);
-	size_t used = 0;
-	out[0] = '\0';
-	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
-		uint64_t sectors;
-		if (entry->d_name[0] == '.' || strncmp(entry->d_name, "ram", 3) == 0 ||
-		    !sysfs_read_uint(&sectors, "/sys/block/%s/size", entry->d_name) || sectors == 0)
-			continue;
-		char size[32];
-		int more = snprintf(out + used, out_size - used, "%s/dev/%s (%s)", used ? ", " : "",
-				    entry->d_name, text_bytes(sectors * 512, size, sizeof(size)));
-		if (more < 0 || (size_t)more >= out_size - used)
-			break;
-		used += (size_t)more;
-	}
-	if (dir)
-		closedir(dir);
-}
-
-int disk_wait(const char *path, int64_t timeout_ms, struct error *err)
-{
-	int64_t deadline = clock_monotonic_ms() + timeout_ms;
-	if (path[0] != '/')
-		return error_set(err, ERROR_INPUT, "\"%s\" is not the absolute path of a device",
-				 path);
-	for (;;) {
-		struct stat status;
-		if (stat(path, &status) == 0) {
-			if (S_ISBLK(status.st_mode))
-				return 0;
-			return error_set(err, ERROR_INPUT, "%s is not a block device", path);
-		}
-		if (errno != ENOENT && errno != ENOTDIR)
-			return error_sys(err, "%s", path);
-		if (clock_monotonic_ms() >= deadline)
-			break;
-		poll(NULL, 0, POLL_MS);
-	}
-	char disks[600];
-	list_disks(disks, sizeof(disks));
-	return error_set(err, ERROR_NOT_FOUND,
-			 "%s does not exist (waited %" PRId64 " s); this machine has: %s", path,
-			 timeout_ms / 1000,
-			 disks[0] ? disks : "no disk at all (is its driver there?)");
-}
-
-/* Who uses a device. Each looks for one kind of user and writes a phrase. */
-
-static bool find_mount(dev_t device, char *out, size_t out_size)
-{
-	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
-	auto_free char *line = NULL;
-	size_t line_size = 0;
-	while (file && getline(&line, &line_size, file) > 0) {
-		unsigned maj, min;
-		char point[256];
-		if (sscanf(line, "%*d %*d %u:%u %*s %255s", &maj, &min, point) == 3 &&
-		    makedev(maj, min) == device) {
-			snprintf(out, out_size, "mounted at %s", point);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Mounted as btrfs, whose device numbers are its own: by the name in mountinfo's source field. */
-static bool find_mount_by_name(const char *name, char *out, size_t out_size)
-{
-	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
-	auto_free char *line = NULL;
-	size_t line_size = 0;
-	char wanted[80];
-	snprintf(wanted, sizeof(wanted), "/dev/%s", name);
-	while (file && getline(&line, &line_size, file) > 0) {
-		char point[256], source[256];
-		const char *rest = strstr(line, " - ");
-		if (rest && sscanf(rest, " - %*s %255s", source) == 1 &&
-		    strcmp(source, wanted) == 0 &&
-		    sscanf(line, "%*d %*d %*s %*s %255s", point) == 1) {
-			snprintf(out, out_size, "mounted at %s", point);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* The paths in /proc/swaps are those of the machine's root, which need not be ours (a chroot): then
- * the last component tells. */
-static bool find_swap(dev_t device, const char *name, char *out, size_t out_size)
-{
-	auto_fclose FILE *file = fopen("/proc/swaps", "re");
-	auto_free char *line = NULL;
-	size_t line_size = 0;
-	while (file && getline(&line, &line_size, file) > 0) {
-		char path[256];
-		struct stat status;
-		if (sscanf(line, "%255s", path) != 1 || path[0] != '/')
-			continue;
-		bool seen = stat(path, &status) == 0;
-		if (seen ? S_ISBLK(status.st_mode) && status.st_rdev == device
-			 : strcmp(strrchr(path, '/') + 1, name) == 0) {
-			snprintf(out, out_size, "used as swap");
-			return true;
-		}
-	}
-	return false;
-}
-
-/* dm, md and bcache stand in holders/. */
-static bool find_holder(dev_t device, char *out, size_t out_size)
-{
-	char path[1024];
-	snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u/holders", sysfs_root(), major(device),
-		 minor(device));
-	DIR *dir = opendir(path);
-	bool found = false;
-	for (struct dirent *entry; dir && !found && (entry = readdir(dir)) != NULL;) {
-		if (entry->d_name[0] == '.')
-			continue;
-		char name[128] = "";
-		sysfs_read(name, sizeof(name), "/sys/class/block/%s/dm/name", entry->d_name);
-		snprintf(out, out_size, "part of /dev/%s%s%s%s", entry->d_name, name[0] ? " (" : "",
-			 name, name[0] ? ")" : "");
-		found = true;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-static bool find_user(dev_t device, const char *name, char *out, size_t out_size)
-{
-	return find_mount(device, out, out_size) || find_mount_by_name(name, out, out_size) ||
-	       find_swap(device, name, out, out_size) || find_holder(device, out, out_size);
-}
-
-/* The same for the disk and all its partitions: "/dev/sda2 is mounted at /". */
-static bool describe_user(const struct disk *disk, char *out, size_t out_size)
-{
-	char user[300];
-	if (find_user(disk->device, disk->name, user, sizeof(user))) {
-		snprintf(out, out_size, "/dev/%s is %s", disk->name, user);
-		return true;
-	}
-	char path[1024];
-	snprintf(path, sizeof(path), "%s/sys/class/block/%s", sysfs_root(), disk->name);
-	DIR *dir = opendir(path);
-	bool found = false;
-	for (struct dirent *entry; dir && !found && (entry = readdir(dir)) != NULL;) {
-		char number[32];
-		unsigned maj, min;
-		if (strncmp(entry->d_name, disk->name, strlen(disk->name)) == 0 &&
-		    sysfs_read(number, sizeof(number), "/sys/class/block/%s/dev", entry->d_name) &&
-		    sscanf(number, "%u:%u", &maj, &min) == 2 &&
-		    find_user(makedev(maj, min), entry->d_name, user, sizeof(user))) {
-			snprintf(out, out_size, "/dev/%s is %s", entry->d_name, user);
-			found = true;
-		}
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
 /* O_EXCL fails for a moment while udev looks at a new device, so a busy disk without a known user
  * gets a few tries. */
 static int open_exclusively(struct disk *disk, struct error *err)
@@ -226,21 +57,25 @@ static int open_exclusively(struct disk *disk, struct error *err)
 		if (errno != EBUSY)
 			return error_sys(err, "open %s", disk->path);
 		char user[400];
-		if (describe_user(disk, user, sizeof(user)))
+		if (disk_users_find(disk->name, user, sizeof(user)))
 			return error_set(err, ERROR_BUSY, "%s is in use: %s", disk->path, user);
 		if (tries == BUSY_TRIES)
-			return error_set(err, ERROR_BUSY,
-					 "%s is in use, by nobody that can be named", disk->path);
+			return disk_users_find_programs(disk->name, user, sizeof(user))
+				       ? error_set(err, ERROR_BUSY, "%s is in use: %s", disk->path,
+						   user)
+				       : error_set(err, ERROR_BUSY,
+						   "%s is in use, by nobody that can be named",
+						   disk->path);
 		poll(NULL, 0, POLL_MS);
 	}
 }
 
-int disk_open(const char *path, struct disk *ret_disk, struct error *err)
+int disk_open(const char *name, struct disk *ret_disk, struct error *err)
 {
 	auto_disk struct disk disk = {.fd = -1};
-	if (disk_wait(path, OPEN_WAIT_MS, err) < 0)
+	if (disk_find(name, OPEN_WAIT_MS, disk.path, sizeof(disk.path), err) < 0)
 		return -1;
-	snprintf(disk.path, sizeof(disk.path), "%s", path);
+	const char *path = disk.path;
 	struct stat status;
 	if (stat(path, &status) < 0)
 		return error_sys(err, "%s", path);
@@ -276,20 +111,13 @@ void disk_close(struct disk *disk)
 
 char *disk_describe(const struct disk *disk, char *out, size_t out_size)
 {
-	char size[32], vendor[64] = "", model[64] = "", serial[64] = "";
-	sysfs_read(vendor, sizeof(vendor), "/sys/class/block/%s/device/vendor", disk->name);
-	sysfs_read(model, sizeof(model), "/sys/class/block/%s/device/model", disk->name);
-	if (!sysfs_read(serial, sizeof(serial), "/sys/class/block/%s/device/serial", disk->name))
-		sysfs_read(serial, sizeof(serial), "/sys/class/block/%s/serial", disk->name);
-	/* Of virtio the vendor is a number that tells nobody anything. */
-	if (strncmp(vendor, "0x", 2) == 0)
-		vendor[0] = '\0';
+	struct disk_facts facts;
 	char text[512];
-	snprintf(text, sizeof(text), "%s (%s%s%s%s%s%s%s)", disk->path,
-		 text_bytes(disk->size_bytes, size, sizeof(size)), vendor[0] ? ", " : "", vendor,
-		 model[0] ? (vendor[0] ? " " : ", ") : "", model, serial[0] ? ", serial " : "",
-		 serial);
-	text_sanitize(text, strlen(text), out, out_size);
+	if (!disk_facts_read(disk->name, &facts))
+		facts = (struct disk_facts){.size_bytes = disk->size_bytes};
+	disk_facts_describe(&facts, text, sizeof(text));
+	snprintf(out, out_size, "%s (%s)", disk->path, text);
+	text_cut_utf8(out);
 	return out;
 }
 

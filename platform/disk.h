@@ -27,17 +27,11 @@ struct disk {
 };
 
 /*
- * Waits until path is a block device, at most timeout_ms. ERROR_NOT_FOUND when there is nothing by
- * that name (the text lists the disks that exist), ERROR_INPUT when it is something else than a
- * block device.
+ * Opens a block device for writing, exclusively; name as disk_find() takes it, see disk_select.h:
+ * it is waited for, 10 s. ERROR_BUSY names who uses it (mount, swap, holder, program),
+ * ERROR_DENIED when it is read-only, else as disk_find().
  */
-int disk_wait(const char *path, int64_t timeout_ms, struct error *err);
-
-/*
- * Opens a block device for writing, exclusively. ERROR_BUSY names who uses it (mount, swap,
- * holder), ERROR_DENIED when it is read-only, else as disk_wait() with 10 s.
- */
-int disk_open(const char *path, struct disk *ret_disk, struct error *err);
+int disk_open(const char *name, struct disk *ret_disk, struct error *err);
 
 /* Closes without a word: for the way out on failure. */
 void disk_close(struct disk *disk);

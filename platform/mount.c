@@ -14,7 +14,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
-#include "platform/disk.h"
+#include "platform/disk_select.h"
 #include "platform/partition.h"
 #include "platform/text.h"
 
@@ -52,9 +52,10 @@ int mount_open(struct mount_point *mount_point, const char *device, const char *
 	       const char *path, struct error *err)
 {
 	*mount_point = (struct mount_point){.path = ""};
-	char found[32];
-	if (disk_wait(device, DEVICE_WAIT_MS, err) < 0)
+	char found[32], node[sizeof(mount_point->device)];
+	if (disk_find(device, DEVICE_WAIT_MS, node, sizeof(node), err) < 0)
 		return -1;
+	device = node;
 	if (!type || !type[0]) {
 		if (filesystem_detect(device, found, sizeof(found), err) < 0)
 			return -1;

@@ -17,9 +17,9 @@ struct mount_point {
 };
 
 /*
- * Mounts device (waited for, see disk_wait()) at path, which is made when it is missing. type NULL
- * or "": found by signature. A file system that is already damaged or read-only is an error, never
- * quietly read-only.
+ * Mounts device (named as disk_find() takes it, and waited for) at path, which is made when it is
+ * missing. type NULL or "": found by signature. A file system that is already damaged or read-only
+ * is an error, never quietly read-only.
  */
 int mount_open(struct mount_point *mount_point, const char *device, const char *type,
 	       const char *path, struct error *err);

@@ -79,3 +79,51 @@ int filesystem_detect(const char *device, char *ret_type, size_t type_size, stru
 		return error_set(err, ERROR_IO, "%s cannot be probed", device);
 	return error_set(err, ERROR_NOT_FOUND, "%s has no file system that is known", device);
 }
+
+static void take_value(blkid_probe probe, const char *key, char *out, size_t out_size)
+{
+	const char *value;
+	if (blkid_probe_lookup_value(probe, key, &value, NULL) == 0)
+		snprintf(out, out_size, "%s", value);
+}
+
+static void read_table_names(const char *disk, unsigned number, struct partition_names *names)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "/dev/%s", disk);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	auto_probe blkid_probe probe = fd < 0 ? NULL : blkid_new_probe();
+	if (!probe || blkid_probe_set_device(probe, fd, 0, 0) < 0)
+		return;
+	blkid_probe_enable_superblocks(probe, 0);
+	blkid_probe_enable_partitions(probe, 1);
+	if (blkid_do_safeprobe(probe) != 0)
+		return;
+	blkid_partlist list = blkid_probe_get_partitions(probe);
+	blkid_partition partition =
+		list ? blkid_partlist_get_partition_by_partno(list, (int)number) : NULL;
+	const char *label = partition ? blkid_partition_get_name(partition) : NULL;
+	const char *uuid = partition ? blkid_partition_get_uuid(partition) : NULL;
+	snprintf(names->partition_label, sizeof(names->partition_label), "%s", label ? label : "");
+	snprintf(names->partition_uuid, sizeof(names->partition_uuid), "%s", uuid ? uuid : "");
+}
+
+void partition_names_read(const char *name, const char *disk, unsigned number,
+			  struct partition_names *ret_names)
+{
+	char path[96];
+	*ret_names = (struct partition_names){.label = ""};
+	if (number > 0)
+		read_table_names(disk, number, ret_names);
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	auto_probe blkid_probe probe = fd < 0 ? NULL : blkid_new_probe();
+	if (!probe || blkid_probe_set_device(probe, fd, 0, 0) < 0)
+		return;
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID);
+	if (blkid_do_safeprobe(probe) != 0)
+		return;
+	take_value(probe, "LABEL", ret_names->label, sizeof(ret_names->label));
+	take_value(probe, "UUID", ret_names->uuid, sizeof(ret_names->uuid));
+}

@@ -23,29 +23,39 @@ const char *sysfs_root(void)
 	return root;
 }
 
-__attribute__((format(printf, 3, 0))) static bool read_path(char *out, size_t out_size,
-							    const char *path_format, va_list args)
+/* Returns how many bytes, -1 when the file cannot be read. */
+__attribute__((format(printf, 3, 0))) static ssize_t
+read_path(void *out, size_t out_size, const char *path_format, va_list args)
 {
 	char path[1024], whole[2048];
 	vsnprintf(path, sizeof(path), path_format, args);
 	snprintf(whole, sizeof(whole), "%s%s", root, path);
 	auto_close int fd = open(whole, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return -1;
 	size_t used = 0;
-	while (used + 1 < out_size) {
-		ssize_t got = read(fd, out + used, out_size - 1 - used);
+	while (used < out_size) {
+		ssize_t got = read(fd, (char *)out + used, out_size - used);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return false;
+			return -1;
 		if (got == 0)
 			break;
 		used += (size_t)got;
 	}
-	while (used > 0 && isspace((unsigned char)out[used - 1]))
-		used--;
-	out[used] = '\0';
+	return (ssize_t)used;
+}
+
+__attribute__((format(printf, 3, 0))) static bool read_text(char *out, size_t out_size,
+							    const char *path_format, va_list args)
+{
+	ssize_t size = read_path(out, out_size - 1, path_format, args);
+	if (size < 0)
+		return false;
+	while (size > 0 && isspace((unsigned char)out[size - 1]))
+		size--;
+	out[size] = '\0';
 	return true;
 }
 
@@ -53,7 +63,7 @@ bool sysfs_read(char *out, size_t out_size, const char *path_format, ...)
 {
 	va_list args;
 	va_start(args, path_format);
-	bool ok = read_path(out, out_size, path_format, args);
+	bool ok = read_text(out, out_size, path_format, args);
 	va_end(args);
 	return ok;
 }
@@ -63,7 +73,16 @@ bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...)
 	char text[32];
 	va_list args;
 	va_start(args, path_format);
-	bool ok = read_path(text, sizeof(text), path_format, args);
+	bool ok = read_text(text, sizeof(text), path_format, args);
 	va_end(args);
 	return ok && text_parse_uint(text, 10, UINT64_MAX, ret_value);
+}
+
+size_t sysfs_read_bytes(void *out, size_t out_size, const char *path_format, ...)
+{
+	va_list args;
+	va_start(args, path_format);
+	ssize_t size = read_path(out, out_size, path_format, args);
+	va_end(args);
+	return size < 0 ? 0 : (size_t)size;
 }

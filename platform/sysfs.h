@@ -21,4 +21,9 @@ bool sysfs_read(char *out, size_t out_size, const char *path_format, ...)
 bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* The same for a file of any bytes. Returns how many; 0 when it cannot be read. What is behind
+ * out_size is left. */
+size_t sysfs_read_bytes(void *out, size_t out_size, const char *path_format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 #endif

@@ -113,7 +113,7 @@ static void refuses_wrong_values_by_name(void **state)
 	static const struct {
 		const char *entry, *words;
 	} cases[] = {
-		{"DEVICE=sda", "DEVICE=sda: must be an absolute path"},
+		{"DEVICE=sda", "DEVICE=sda: sda: neither an absolute path"},
 		{"DEST_PATH=etc/x", "DEST_PATH=etc/x: must be an absolute path"},
 		{"URL=ftp://host/x", "URL=ftp://host/x: must be a URL"},
 		{"URL=http://", "URL=http://: must be a URL"},

@@ -6,6 +6,7 @@
 
 #include "actions/actions.h"
 #include "actions/param.h"
+#include "platform/disk_select.h"
 #include "platform/log.h"
 #include "platform/text.h"
 
@@ -30,7 +31,9 @@ static void check_params(const struct action *action, const char *params)
 			const char *text = *(const char *const *)at;
 			require(text != NULL);
 			require(!(param->flags & PARAM_REQUIRED) || text[0] != '\0');
-			require(param->type != PARAM_DEVICE || text[0] == '/' || text[0] == '\0');
+			struct error err;
+			require(param->type != PARAM_DEVICE || text[0] == '\0' ||
+				disk_select_check(text, &err) == 0);
 			break;
 		}
 		case PARAM_UINT:

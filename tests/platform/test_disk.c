@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 
 #include "platform/disk.h"
+#include "platform/disk_select.h"
 #include "platform/partition.h"
 #include "platform/process.h"
 #include "platform/sysfs.h"
@@ -49,89 +50,20 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static int find(const char *name, int64_t timeout_ms, struct error *err)
+{
+	char path[256];
+	return disk_find(name, timeout_ms, path, sizeof(path), err);
+}
+
 static void says_what_is_no_block_device(void **state)
 {
 	(void)state;
 	struct error err;
-	assert_fails(disk_wait(image, 0, &err), ERROR_INPUT, "is not a block device");
-	assert_fails(disk_wait("/dev/null", 0, &err), ERROR_INPUT, "/dev/null");
-	assert_fails(disk_wait(directory, 0, &err), ERROR_INPUT, directory);
-	assert_fails(disk_wait("sda", 0, &err), ERROR_INPUT, "absolute path");
-}
-
-/* The text helps: it lists what is there. */
-static void lists_the_disks_when_one_is_missing(void **state)
-{
-	(void)state;
-	struct error err;
-	char *root = path_in(directory, "machine");
-	static const char *const folders[] = {"", "/sys", "/sys/block", "/sys/block/sda",
-					      "/sys/block/ram0"};
-	for (size_t i = 0; i < COUNT(folders); i++) {
-		char *path = path_in(root, folders[i]);
-		assert_int_equal(mkdir(path, 0755), 0);
-		free(path);
-	}
-	char *size = path_in(root, "sys/block/sda/size"),
-	     *ram = path_in(root, "sys/block/ram0/size");
-	file_write(size, "20971520\n", 9);
-	file_write(ram, "8192\n", 5);
-	sysfs_set_root(root);
-	assert_fails(disk_wait("/dev/nonexistent", 0, &err), ERROR_NOT_FOUND,
-		     "/dev/nonexistent does not exist");
-	assert_contains(err.text, "/dev/sda (10.0 GiB)");
-	assert_lacks(err.text, "ram0");
-	assert_int_equal(remove(size), 0);
-	assert_fails(disk_wait("/dev/nonexistent", 0, &err), ERROR_NOT_FOUND, "no disk at all");
-	sysfs_set_root("");
-	free(size);
-	free(ram);
-	free(root);
-}
-
-static void describes_what_it_writes_to(void **state)
-{
-	(void)state;
-	char *root = path_in(directory, "machine"), out[128];
-	static const char *const folders[] = {"",
-					      "/sys",
-					      "/sys/class",
-					      "/sys/class/block",
-					      "/sys/class/block/sda",
-					      "/sys/class/block/sda/device"};
-	for (size_t i = 0; i < COUNT(folders); i++) {
-		char *path = path_in(root, folders[i]);
-		assert_int_equal(mkdir(path, 0755), 0);
-		free(path);
-	}
-	const struct disk disk = {
-		.path = "/dev/sda", .name = "sda", .size_bytes = UINT64_C(10) << 30};
-	char *vendor = path_in(root, "sys/class/block/sda/device/vendor");
-	char *model = path_in(root, "sys/class/block/sda/device/model");
-	sysfs_set_root(root);
-	assert_string_equal(disk_describe(&disk, out, sizeof(out)), "/dev/sda (10.0 GiB)");
-	file_write(model, "HARDDISK\n", 9);
-	file_write(vendor, "QEMU    \n", 9);
-	assert_string_equal(disk_describe(&disk, out, sizeof(out)),
-			    "/dev/sda (10.0 GiB, QEMU HARDDISK)");
-	file_write(vendor, "0x1af4\n", 7);
-	assert_string_equal(disk_describe(&disk, out, sizeof(out)),
-			    "/dev/sda (10.0 GiB, HARDDISK)");
-	/* Firmware writes what it likes. */
-	file_write(model,
-		   "\xff\xfe\xfd\xfc"
-		   "1234567890abcdefghij\n",
-		   25);
-	disk_describe(&disk, out, sizeof(out));
-	assert_true(text_is_utf8(out, strlen(out)));
-	assert_contains(out, "1234567890abcdefghij)");
-	char small[16];
-	disk_describe(&disk, small, sizeof(small));
-	assert_true(strlen(small) < sizeof(small));
-	sysfs_set_root("");
-	free(vendor);
-	free(model);
-	free(root);
+	assert_fails(find(image, 0, &err), ERROR_INPUT, "is not a block device");
+	assert_fails(find("/dev/null", 0, &err), ERROR_INPUT, "/dev/null");
+	assert_fails(find(directory, 0, &err), ERROR_INPUT, directory);
+	assert_fails(find("sda", 0, &err), ERROR_INPUT, "absolute path");
 }
 
 static void *appear(void *link)
@@ -150,7 +82,7 @@ static void waits_for_a_device(void **state)
 	char *link = path_in(directory, "by-id");
 	pthread_t thread;
 	assert_int_equal(pthread_create(&thread, NULL, appear, link), 0);
-	assert_ok(disk_wait(link, 10000, &err));
+	assert_ok(find(link, 10000, &err));
 	pthread_join(thread, NULL);
 	free(link);
 }
@@ -274,8 +206,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_IMAGE(says_what_is_no_block_device),
-		WITH_IMAGE(lists_the_disks_when_one_is_missing),
-		WITH_IMAGE(describes_what_it_writes_to),
 		WITH_IMAGE(waits_for_a_device),
 		WITH_IMAGE(opens_a_free_disk),
 		WITH_IMAGE(refuses_disks_that_are_in_use),
