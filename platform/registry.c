@@ -26,6 +26,13 @@ enum {
 	TLS_FAILED = 35, /* CURLE_SSL_CONNECT_ERROR */
 };
 
+/* What lets us in. Former ones are kept: whoever opens a blob may still have them in his hands. */
+struct header {
+	struct header *before;
+	char *text;
+	const char *list[2];
+};
+
 struct registry {
 	struct oci_reference reference;
 	char name[OCI_REFERENCE_SIZE];
@@ -40,11 +47,7 @@ struct registry {
 	/* Guards what is below, and the client: a blob's readers may be other threads. */
 	pthread_mutex_t lock;
 	struct challenge challenge;
-	struct header {
-		struct header *before; /* readers may still be using those */
-		char *text;
-		const char *list[2];
-	} * authorization;
+	struct header *authorization;
 };
 
 /* Insecure registries */
@@ -113,6 +116,8 @@ struct registry *registry_open(const struct oci_reference *reference,
 	registry->reference = *reference;
 	oci_reference_format(reference, registry->name);
 	registry->http = options->http;
+	registry->http.headers = NULL;
+	registry->http.username = registry->http.password = registry->http.token = NULL;
 	registry->retry_ms = options->retry_ms;
 	registry->login.repository = registry->reference.repository;
 	const struct registry_site *site = &options->site;
@@ -271,8 +276,7 @@ static int log_in(struct registry *registry, const struct challenge *challenge, 
 	if (challenge->scheme != CHALLENGE_NONE)
 		registry->challenge = *challenge;
 	if (registry->challenge.scheme == CHALLENGE_BASIC && registry->authorization)
-		return error_set(err, ERROR_DENIED,
-				 "the registry does not take this user and password");
+		return error_set(err, ERROR_DENIED, "what is asked for is refused to this user");
 	if (registry_login(registry->client, &registry->login, &registry->challenge, &text, err) <
 	    0)
 		return -1;
@@ -443,6 +447,10 @@ static int ask_for_challenge(struct registry *registry, struct challenge *ret_ch
 	int result = exchange(registry, registry->root, &response, &answer, err);
 	buffer_free(&response.body);
 	*ret_challenge = answer.challenge;
+	if (result == 0 && answer.challenge.scheme == CHALLENGE_NONE)
+		return error_set(err, ERROR_DENIED,
+				 "where the blob lies a log-in is asked for, which the registry "
+				 "itself does not know of");
 	return result;
 }
 

@@ -267,9 +267,44 @@ def test_redirects_get_no_secrets(station, images, running):
         registry.before = before
         station.fails(OCI2DISK, base, "401", "another server", worker=worker)
         assert greedy.requests
+        # A blob that lies where a log-in is wanted.
+        registry.before = None
+        registry.blobs_at = greedy.url + "/v2/x/blobs/"
+        assert station.fails(OCI2DISK, base, worker=worker).startswith("denied")
+        assert greedy.requests_for("/blobs/")
         for asked in store.requests + greedy.requests:
             assert "Authorization" not in asked.headers, asked
             assert "/token" not in asked.path
+    assert disk.is_filled
+
+
+def test_token_servers_in_trouble(station, images, running):
+    registry = running(FaultyRegistry(bearer=True))
+    noise, disk = images.noise().read_bytes(), a_disk(station)
+    worker = station.worker(f"--insecure-registries=http://{registry.authority}")
+    registry.add("x/y", "1", noise)
+    base = {"IMG_URL": f"{registry.authority}/x/y:1", "DEST_DISK": disk.path}
+    answers = []
+
+    def before(handler):
+        if not handler.path.startswith("/token") or not answers:
+            return False
+        handler.reply(*answers.pop(0))
+        return True
+    registry.before = before
+    answers[:] = [(503, b""), (429, b"{}", [("Retry-After", "0")])]
+    station.succeeds(OCI2DISK, base, worker=worker)
+    assert holds(disk, noise) and not answers
+    disk.fill()
+    for answer, kind, words in (((403, b'{"errors": [{"code": "DENIED"}]}'), "denied", "DENIED"), ((404, b""), "not found", "404"),
+                                ((500, b""), "network", "500"), ((200, b"<html>"), "protocol", "no JSON"),
+                                ((200, b'{"token": "a\\r\\nX-Evil: 1"}'), "protocol", "no token"), ((200, b" " * 300000), "input", "larger"),
+                                ((302, b"", [("Location", "ftp://127.0.0.1/")]), "", "Unsupported")):
+        answers[:] = [answer] * 3
+        assert station.fails(OCI2DISK, base, words, worker=worker).startswith(kind)
+    for realm, kind in (("http://127.0.0.1:1/token", "network"), ("nowhere", "protocol"), ("file:///etc/passwd", "protocol")):
+        registry.realm = realm
+        assert station.fails(OCI2DISK, base, realm, worker=worker).startswith(kind)
     assert disk.is_filled
 
 
