@@ -6,6 +6,7 @@
 
 #include "platform/disk.h"
 #include "platform/disk_select.h"
+#include "platform/disk_table.h"
 #include "platform/partition.h"
 #include "platform/process.h"
 #include "platform/sysfs.h"
@@ -177,18 +178,22 @@ static void reread(unsigned expected)
 	assert_ok(disk_finish(&disk, &err));
 }
 
-static void makes_partitions_known(void **state)
+static void make_partitions_known(unsigned sector_bytes)
 {
-	(void)state;
-	if (loop_obstacle())
-		skip_because(loop_obstacle());
-	loop_attach(&loop, image, false);
-	partition("label: gpt\n1 : start=2048, size=4096\n2 : start=8192, size=8192\n");
+	loop_attach_sectors(&loop, image, false, sector_bytes);
+	unsigned units = sector_bytes / 512; /* of 512 bytes in a sector */
+	char script[200];
+	snprintf(script, sizeof(script),
+		 "label: gpt\n1 : start=%u, size=%u\n2 : start=%u, size=%u\n", 2048 / units,
+		 4096 / units, 8192 / units, 8192 / units);
+	partition(script);
 	reread(2);
 	assert_int_equal(node_sectors(1), 4096);
 	assert_int_equal(node_sectors(2), 8192);
 	/* Another table: what is stale goes. */
-	partition("label: dos\n1 : start=4096, size=2048, type=83\n");
+	snprintf(script, sizeof(script), "label: dos\n1 : start=%u, size=%u, type=83\n",
+		 4096 / units, 2048 / units);
+	partition(script);
 	reread(1);
 	assert_int_equal(node_sectors(1), 2048);
 	assert_int_equal(node_sectors(2), 0);
@@ -198,6 +203,81 @@ static void makes_partitions_known(void **state)
 	free(zeros);
 	reread(0);
 	assert_int_equal(node_sectors(1), 0);
+	loop_detach(&loop);
+}
+
+static void makes_partitions_known(void **state)
+{
+	(void)state;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	make_partitions_known(512);
+	make_partitions_known(4096);
+}
+
+/* A partition that is gone from the table, and still in use: it cannot be taken away. */
+static void names_a_stale_partition_in_use(void **state)
+{
+	(void)state;
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	loop_attach(&loop, image, false);
+	partition("label: gpt\n1 : start=2048, size=16384\n");
+	reread(1);
+	char node[64], *at = path_in(directory, "at");
+	snprintf(node, sizeof(node), "%sp1", loop.path);
+	assert_ok(process_run((const char *const[]){"mkfs.ext4", "-q", "-F", node, NULL}, &err));
+	assert_int_equal(mkdir(at, 0755), 0);
+	assert_int_equal(mount(node, at, "ext4", 0, NULL), 0);
+	struct disk disk;
+	assert_fails(disk_open(loop.path, &disk, &err), ERROR_BUSY, node);
+	assert_contains(err.text, "mounted at");
+	assert_int_equal(umount(at), 0);
+	free(at);
+}
+
+/* The sector size, the second copy of the GPT, and the nodes, on disks of both kinds. */
+static void ends_with_a_whole_table(void **state)
+{
+	(void)state;
+	static const unsigned sectors[] = {512, 4096};
+	struct error err;
+	if (loop_obstacle())
+		skip_because(loop_obstacle());
+	for (size_t i = 0; i < COUNT(sectors); i++) {
+		unsigned units = sectors[i] / 512, count;
+		char script[100];
+		struct disk disk;
+		bool moved;
+		assert_int_equal(truncate(image, 0), 0);
+		assert_int_equal(truncate(image, DISK_BYTES), 0);
+		loop_attach_sectors(&loop, image, false, sectors[i]);
+		snprintf(script, sizeof(script), "label: gpt\n1 : start=%u, size=%u\n",
+			 2048 / units, 4096 / units);
+		partition(script);
+		loop_detach(&loop);
+		assert_int_equal(truncate(image, 3 * DISK_BYTES), 0);
+		loop_attach_sectors(&loop, image, false, sectors[i]);
+		assert_ok(disk_open(loop.path, &disk, &err));
+		uint8_t *head = malloc(MIB);
+		assert_int_equal(pread(disk.fd, head, MIB, 0), MIB);
+		assert_ok(disk_check_sector_size(&disk, head, MIB, &err));
+		struct disk other = disk;
+		other.sector_bytes = sectors[1 - i];
+		assert_fails(disk_check_sector_size(&other, head, MIB, &err), ERROR_INPUT,
+			     "is made for sectors of");
+		free(head);
+		assert_ok(disk_move_backup_gpt(&disk, &moved, &err));
+		assert_true(moved);
+		assert_ok(disk_reread_partitions(&disk, 10000, &count, &err));
+		assert_int_equal(count, 1);
+		assert_int_equal(node_sectors(1), 4096);
+		assert_ok(disk_finish(&disk, &err));
+		const char *const verify[] = {"sfdisk", "--verify", "-q", loop.path, NULL};
+		assert_ok(process_run(verify, &err));
+		loop_detach(&loop);
+	}
 }
 
 #define WITH_IMAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -210,6 +290,8 @@ int main(void)
 		WITH_IMAGE(opens_a_free_disk),
 		WITH_IMAGE(refuses_disks_that_are_in_use),
 		WITH_IMAGE(makes_partitions_known),
+		WITH_IMAGE(names_a_stale_partition_in_use),
+		WITH_IMAGE(ends_with_a_whole_table),
 	};
 	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
