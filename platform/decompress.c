@@ -1,303 +1,90 @@
 /*
  * One driver for all formats: it feeds a codec from the stage below, goes on with the next frame
- * (member, stream) where one ends and another begins, and insists on a proper end. A codec is one
- * const descriptor in the table at the bottom.
+ * (member, stream) where one ends and another begins, and insists on a proper end. Each format is a
+ * file beside this one and a line in the table.
  */
 #include "platform/decompress.h"
 
-#include <bzlib.h>
 #include <inttypes.h>
-#include <lzma.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
-#include <zstd.h>
-#include <zstd_errors.h>
+#include <unistd.h>
 
-enum {
-	INPUT_SIZE = 256 << 10
-};
+#include "platform/decompress_codec.h"
 
-struct decoder;
-
-enum step {
-	STEP_MORE,
-	STEP_FRAME_END,
-	STEP_FAILED
-};
-
-struct codec {
-	const char *name;
-	uint8_t magic[6];
-	size_t magic_size;
-	int (*open)(struct decoder *decoder, struct error *err);
-	/* Decodes from decoder->in to out; moves in_at and *out_used on. */
-	enum step (*step)(struct decoder *decoder, uint8_t *out, size_t out_size, size_t *out_used,
-			  struct error *err);
-	/* Makes ready for the next frame. */
-	int (*reset)(struct decoder *decoder, struct error *err);
-	void (*close)(struct decoder *decoder);
-};
-
-struct decoder {
-	struct stream stream;
-	struct stream *below;
-	const struct codec *codec; /* NULL: raw */
-	union {
-		z_stream zlib;
-		ZSTD_DStream *zstd;
-		lzma_stream lzma;
-		bz_stream bzip2;
-	} state;
-	bool opened;
-	bool in_frame;    /* within a frame: the input must not end here */
-	bool below_ended; /* the stage below has ended, verified */
-	unsigned frames;
-	size_t in_at, in_size;
-	uint8_t in[INPUT_SIZE];
-};
-
-static int codec_failed(struct decoder *self, const char *what, struct error *err)
+enum step decoder_corrupt(struct decoder *self, const char *what, struct error *err)
 {
-	return error_set(err, ERROR_CORRUPT,
-			 "%s data is corrupt after %" PRIu64 " decoded bytes: %s",
-			 self->codec->name, self->stream.read_bytes, what);
-}
-
-/* gzip by zlib. */
-
-static int gzip_open(struct decoder *self, struct error *err)
-{
-	if (inflateInit2(&self->state.zlib, 15 + 16) != Z_OK)
-		return error_set(err, ERROR_MEMORY, "no memory for the gzip decoder");
-	return 0;
-}
-
-static enum step gzip_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
-			   struct error *err)
-{
-	z_stream *z = &self->state.zlib;
-	z->next_in = self->in + self->in_at;
-	z->avail_in = (uInt)(self->in_size - self->in_at);
-	z->next_out = out;
-	z->avail_out = (uInt)(out_size < (1u << 30) ? out_size : (1u << 30));
-	uInt room = z->avail_out;
-	int result = inflate(z, Z_NO_FLUSH);
-	self->in_at = self->in_size - z->avail_in;
-	*out_used = room - z->avail_out;
-	if (result == Z_STREAM_END)
-		return STEP_FRAME_END;
-	if (result == Z_OK || result == Z_BUF_ERROR)
-		return STEP_MORE;
-	codec_failed(self, z->msg ? z->msg : "invalid", err);
+	error_set(err, ERROR_CORRUPT, "%s data is corrupt after %" PRIu64 " decoded bytes: %s",
+		  self->codec->name, self->stream.read_bytes, what);
 	return STEP_FAILED;
 }
 
-static int gzip_reset(struct decoder *self, struct error *err)
+int decoder_no_memory(const struct decoder *self, struct error *err)
 {
-	return inflateReset(&self->state.zlib) == Z_OK
-		       ? 0
-		       : error_set(err, ERROR_BUG, "zlib: inflateReset failed");
+	return error_set(err, ERROR_MEMORY, "no memory for the %s decoder", self->codec->name);
 }
 
-static void gzip_close(struct decoder *self)
-{
-	inflateEnd(&self->state.zlib);
-}
-
-/* zstd. */
-
-static int zstd_open(struct decoder *self, struct error *err)
-{
-	self->state.zstd = ZSTD_createDStream();
-	if (!self->state.zstd)
-		return error_set(err, ERROR_MEMORY, "no memory for the zstd decoder");
-	/* Windows up to what `zstd --long=27` makes: 128 MiB; more is refused by the library with a
-	 * clear word. */
-	ZSTD_DCtx_setParameter(self->state.zstd, ZSTD_d_windowLogMax, 27);
-	return 0;
-}
-
-static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
-			   struct error *err)
-{
-	ZSTD_inBuffer input = {self->in, self->in_size, self->in_at};
-	ZSTD_outBuffer output = {out, out_size, 0};
-	size_t result = ZSTD_decompressStream(self->state.zstd, &output, &input);
-	self->in_at = input.pos;
-	*out_used = output.pos;
-	if (ZSTD_isError(result)) {
-		ZSTD_ErrorCode code = ZSTD_getErrorCode(result);
-		if (code == ZSTD_error_frameParameter_windowTooLarge)
-			error_set(err, ERROR_UNSUPPORTED,
-				  "this zstd frame needs a window of more than 128 MiB: compress "
-				  "it with --long=27 or less");
-		else if (code == ZSTD_error_memory_allocation)
-			error_set(err, ERROR_MEMORY, "no memory for the zstd decoder");
-		else
-			codec_failed(self, ZSTD_getErrorName(result), err);
-		return STEP_FAILED;
-	}
-	return result == 0 ? STEP_FRAME_END : STEP_MORE;
-}
-
-static int zstd_reset(struct decoder *self, struct error *err)
-{
-	size_t result = ZSTD_DCtx_reset(self->state.zstd, ZSTD_reset_session_only);
-	return ZSTD_isError(result)
-		       ? error_set(err, ERROR_BUG, "zstd: %s", ZSTD_getErrorName(result))
-		       : 0;
-}
-
-static void zstd_close(struct decoder *self)
-{
-	ZSTD_freeDStream(self->state.zstd);
-}
-
-/* xz by liblzma; one stream at a time, so that what stands between streams is judged here as for
- * the others. */
-
-static int xz_start(struct decoder *self, struct error *err)
-{
-	lzma_ret result = lzma_stream_decoder(&self->state.lzma, DECOMPRESS_XZ_MEMORY_BYTES,
-					      LZMA_TELL_UNSUPPORTED_CHECK);
-	return result == LZMA_OK ? 0 : error_set(err, ERROR_MEMORY, "no memory for the xz decoder");
-}
-
-static int xz_open(struct decoder *self, struct error *err)
-{
-	self->state.lzma = (lzma_stream)LZMA_STREAM_INIT;
-	return xz_start(self, err);
-}
-
-static enum step xz_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
-			 struct error *err)
-{
-	lzma_stream *lzma = &self->state.lzma;
-	lzma->next_in = self->in + self->in_at;
-	lzma->avail_in = self->in_size - self->in_at;
-	lzma->next_out = out;
-	lzma->avail_out = out_size;
-	lzma_ret result = lzma_code(lzma, LZMA_RUN);
-	self->in_at = self->in_size - lzma->avail_in;
-	*out_used = out_size - lzma->avail_out;
-	switch ((int)result) {
-	case LZMA_OK:
-	case LZMA_BUF_ERROR:
-		return STEP_MORE;
-	case LZMA_STREAM_END:
-		return STEP_FRAME_END;
-	case LZMA_MEMLIMIT_ERROR:
-		error_set(err, ERROR_UNSUPPORTED,
-			  "this xz stream needs %" PRIu64 " MiB of memory to decode, %" PRIu64
-			  " are allowed: compress it with a smaller dictionary (xz -9 or less)",
-			  lzma_memusage(lzma) >> 20, DECOMPRESS_XZ_MEMORY_BYTES >> 20);
-		return STEP_FAILED;
-	case LZMA_MEM_ERROR:
-		error_set(err, ERROR_MEMORY, "no memory for the xz decoder");
-		return STEP_FAILED;
-	case LZMA_OPTIONS_ERROR:
-	case LZMA_UNSUPPORTED_CHECK:
-		error_set(err, ERROR_UNSUPPORTED,
-			  "this xz stream uses a filter or check that liblzma does not know");
-		return STEP_FAILED;
-	default:
-		codec_failed(self, "invalid xz stream", err);
-		return STEP_FAILED;
-	}
-}
-
-static void xz_close(struct decoder *self)
-{
-	lzma_end(&self->state.lzma);
-}
-
-/* bzip2. */
-
-static int bzip2_open(struct decoder *self, struct error *err)
-{
-	if (BZ2_bzDecompressInit(&self->state.bzip2, 0, 0) != BZ_OK)
-		return error_set(err, ERROR_MEMORY, "no memory for the bzip2 decoder");
-	return 0;
-}
-
-static enum step bzip2_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
-			    struct error *err)
-{
-	bz_stream *bz = &self->state.bzip2;
-	bz->next_in = (char *)(self->in + self->in_at);
-	bz->avail_in = (unsigned)(self->in_size - self->in_at);
-	bz->next_out = (char *)out;
-	bz->avail_out = (unsigned)(out_size < (1u << 30) ? out_size : (1u << 30));
-	unsigned room = bz->avail_out;
-	int result = BZ2_bzDecompress(bz);
-	self->in_at = self->in_size - bz->avail_in;
-	*out_used = room - bz->avail_out;
-	if (result == BZ_STREAM_END)
-		return STEP_FRAME_END;
-	if (result == BZ_OK)
-		return STEP_MORE;
-	if (result == BZ_MEM_ERROR)
-		error_set(err, ERROR_MEMORY, "no memory for the bzip2 decoder");
-	else
-		codec_failed(self, "invalid block or checksum", err);
-	return STEP_FAILED;
-}
-
-static void bzip2_close(struct decoder *self)
-{
-	BZ2_bzDecompressEnd(&self->state.bzip2);
-}
-
-static int bzip2_reset(struct decoder *self, struct error *err)
-{
-	bzip2_close(self);
-	self->state.bzip2 = (bz_stream){0};
-	return bzip2_open(self, err);
-}
-
-static const struct codec codecs[COMPRESSION_COUNT] = {
-	[COMPRESSION_GZIP] =
-		{"gzip", {0x1f, 0x8b, 0x08}, 3, gzip_open, gzip_step, gzip_reset, gzip_close},
-	[COMPRESSION_ZSTD] =
-		{"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_open, zstd_step, zstd_reset, zstd_close},
-	[COMPRESSION_XZ] =
-		{"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, xz_open, xz_step, xz_start, xz_close},
-	[COMPRESSION_BZIP2] =
-		{"bzip2", {'B', 'Z', 'h'}, 3, bzip2_open, bzip2_step, bzip2_reset, bzip2_close},
+static const struct codec *const codecs[COMPRESSION_COUNT] = {
+	[COMPRESSION_GZIP] = &codec_gzip, [COMPRESSION_ZSTD] = &codec_zstd,
+	[COMPRESSION_XZ] = &codec_xz,     [COMPRESSION_BZIP2] = &codec_bzip2,
+	[COMPRESSION_LZ4] = &codec_lz4,
 };
 
 const char *compression_name(enum compression compression)
 {
-	return compression == COMPRESSION_NONE ? "raw" : codecs[compression].name;
+	return compression == COMPRESSION_NONE ? "raw" : codecs[compression]->name;
+}
+
+static bool begins(const uint8_t *data, size_t size, const void *magic, size_t magic_size)
+{
+	return size >= magic_size && memcmp(data, magic, magic_size) == 0;
+}
+
+/* "BZh" alone is text: the level and the magic of the first block (or of the end) must follow. */
+static bool is_bzip2(const uint8_t *data, size_t size)
+{
+	return begins(data, size, "BZh", 3) && size >= 10 && data[3] >= '1' && data[3] <= '9' &&
+	       (begins(data + 4, size - 4, "\x31\x41\x59\x26\x53\x59", 6) ||
+		begins(data + 4, size - 4, "\x17\x72\x45\x38\x50\x90", 6));
+}
+
+/* Skippable frames (0x184D2A5?) belong to zstd and lz4 alike; pzstd and the seekable format begin
+ * with them. */
+static bool is_skippable(const uint8_t *data, size_t size)
+{
+	return size >= 4 && (data[0] & 0xf0) == 0x50 &&
+	       begins(data + 1, size - 1, "\x2a\x4d\x18", 3);
 }
 
 enum compression compression_detect(const uint8_t *data, size_t size)
 {
-	for (int i = COMPRESSION_NONE + 1; i < COMPRESSION_COUNT; i++) {
-		if (size < codecs[i].magic_size ||
-		    memcmp(data, codecs[i].magic, codecs[i].magic_size) != 0)
-			continue;
-		/* "BZh" alone is text: the level and the magic of the first block (or of the end)
-		 * must follow. */
-		static const uint8_t block[] = {0x31, 0x41, 0x59, 0x26, 0x53, 0x59};
-		static const uint8_t end[] = {0x17, 0x72, 0x45, 0x38, 0x50, 0x90};
-		if (i == COMPRESSION_BZIP2 && (size < 10 || data[3] < '1' || data[3] > '9' ||
-					       (memcmp(data + 4, block, sizeof(block)) != 0 &&
-						memcmp(data + 4, end, sizeof(end)) != 0)))
-			continue;
-		return (enum compression)i;
+	bool skippable = false;
+	while (is_skippable(data, size)) {
+		skippable = true;
+		if (size < 8)
+			break;
+		uint64_t frame =
+			8 + (data[4] | data[5] << 8 | data[6] << 16 | (uint64_t)data[7] << 24);
+		if (frame > size)
+			break;
+		data += frame;
+		size -= (size_t)frame;
 	}
-	/* A zstd file may begin with skippable frames (0x184D2A5?); pzstd and the seekable format
-	 * make them. */
-	if (size >= 4 && (data[0] & 0xf0) == 0x50 && data[1] == 0x2a && data[2] == 0x4d &&
-	    data[3] == 0x18)
+	if (begins(data, size, "\x04\x22\x4d\x18", 4) || begins(data, size, "\x02\x21\x4c\x18", 4))
+		return COMPRESSION_LZ4;
+	if (skippable || begins(data, size, "\x28\xb5\x2f\xfd", 4))
 		return COMPRESSION_ZSTD;
-	return COMPRESSION_NONE;
+	if (begins(data, size, "\x1f\x8b\x08", 3))
+		return COMPRESSION_GZIP;
+	if (begins(data, size,
+		   "\xfd"
+		   "7zXZ\0",
+		   6))
+		return COMPRESSION_XZ;
+	return is_bzip2(data, size) ? COMPRESSION_BZIP2 : COMPRESSION_NONE;
 }
 
-/* Fills the input when it is empty. Sets below_ended at the verified end. */
-static int fill(struct decoder *self, struct error *err)
+int decoder_fill(struct decoder *self, struct error *err)
 {
 	if (self->in_at < self->in_size || self->below_ended)
 		return 0;
@@ -314,7 +101,7 @@ static int fill(struct decoder *self, struct error *err)
 static int next_frame(struct decoder *self, struct error *err)
 {
 	for (bool padding = false;; padding = true) {
-		if (fill(self, err) < 0)
+		if (decoder_fill(self, err) < 0)
 			return -1;
 		if (self->below_ended)
 			return 0;
@@ -326,7 +113,7 @@ static int next_frame(struct decoder *self, struct error *err)
 						 "garbage behind the end of the %s data",
 						 self->codec->name);
 	}
-	if (self->frames > 0 && self->codec->reset(self, err) < 0)
+	if (self->codec->start(self, err) < 0)
 		return -1;
 	self->in_frame = true;
 	self->frames++;
@@ -342,7 +129,7 @@ static ssize_t decoder_read(struct stream *stream, void *data, size_t size, stru
 			if (more <= 0)
 				return more;
 		}
-		if (fill(self, err) < 0)
+		if (decoder_fill(self, err) < 0)
 			return -1;
 		size_t used = 0, in_before = self->in_at;
 		enum step step = self->codec->step(self, data, size, &used, err);
@@ -357,8 +144,10 @@ static ssize_t decoder_read(struct stream *stream, void *data, size_t size, stru
 			self->in_frame = false;
 		if (used > 0)
 			return (ssize_t)used;
-		if (step == STEP_MORE && self->below_ended && self->in_at == in_before)
-			return codec_failed(self, "the data ends in the middle", err);
+		if (step == STEP_MORE && self->below_ended && self->in_at == in_before) {
+			decoder_corrupt(self, "the data ends in the middle", err);
+			return -1;
+		}
 	}
 }
 
@@ -377,31 +166,43 @@ static ssize_t raw_read(struct stream *stream, void *data, size_t size, struct e
 static void decoder_close(struct stream *stream)
 {
 	struct decoder *self = (struct decoder *)stream;
-	if (self->opened)
+	if (self->codec)
 		self->codec->close(self);
 	stream_close(self->below);
 	free(self);
 }
 
-/* What the header of the first zstd frame tells of its content: more frames may follow. */
-static uint64_t least_bytes(const struct decoder *self, enum compression compression)
+/* As many as there are processors: more would only wait for each other. */
+static unsigned usual_threads(void)
 {
-	if (compression != COMPRESSION_ZSTD)
-		return 0;
-	unsigned long long size = ZSTD_getFrameContentSize(self->in, self->in_size);
-	return size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR ? 0 : size;
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+	return count < 1                         ? 1
+	       : count > DECOMPRESS_THREADS_MOST ? DECOMPRESS_THREADS_MOST
+						 : (unsigned)count;
 }
 
-int decompress_stream(struct stream *below, struct stream **ret_stream,
-		      enum compression *ret_compression, struct error *err)
+static int start_decoding(struct decoder *self, enum compression compression, struct error *err)
+{
+	static const struct stream_operations operations = {.read = decoder_read,
+							    .close = decoder_close};
+	self->codec = codecs[compression];
+	self->stream.operations = &operations;
+	self->stream.size_bytes = STREAM_SIZE_UNKNOWN;
+	self->stream.least_bytes =
+		self->codec->least_bytes ? self->codec->least_bytes(self->in, self->in_size) : 0;
+	return self->codec->open(self, err);
+}
+
+int decompress_stream_with(struct stream *below, const struct decompress_options *options,
+			   struct stream **ret_stream, enum compression *ret_compression,
+			   struct error *err)
 {
 	static const struct stream_operations raw = {.read = raw_read, .close = decoder_close};
-	static const struct stream_operations decoding = {.read = decoder_read,
-							  .close = decoder_close};
 	struct decoder *self = calloc(1, sizeof(*self));
 	if (!self)
 		abort();
 	self->below = below;
+	self->threads = options && options->threads > 0 ? options->threads : usual_threads();
 	auto_stream struct stream *stream = &self->stream;
 	self->stream = (struct stream){.operations = &raw,
 				       .size_bytes = below->size_bytes,
@@ -413,17 +214,16 @@ int decompress_stream(struct stream *below, struct stream **ret_stream,
 		return error_set(err, ERROR_CORRUPT, "the data is empty");
 	self->in_size = (size_t)got;
 	enum compression compression = compression_detect(self->in, self->in_size);
-	if (compression != COMPRESSION_NONE) {
-		self->codec = &codecs[compression];
-		self->stream.operations = &decoding;
-		self->stream.size_bytes = STREAM_SIZE_UNKNOWN;
-		self->stream.least_bytes = least_bytes(self, compression);
-		if (self->codec->open(self, err) < 0)
-			return -1;
-		self->opened = true;
-	}
+	if (compression != COMPRESSION_NONE && start_decoding(self, compression, err) < 0)
+		return -1;
 	if (ret_compression)
 		*ret_compression = compression;
 	*ret_stream = take_pointer(stream);
 	return 0;
+}
+
+int decompress_stream(struct stream *below, struct stream **ret_stream,
+		      enum compression *ret_compression, struct error *err)
+{
+	return decompress_stream_with(below, NULL, ret_stream, ret_compression, err);
 }

@@ -1,7 +1,11 @@
 /*
  * Decompression as a stream stage: gzip (RFC 1952, also several members), zstd (RFC 8878, also
- * several frames and skippable ones), xz (also several streams), bzip2 (also several streams), told
- * apart by their first bytes, never by a name.
+ * several frames and skippable ones), xz (also several streams), bzip2 (also several streams), lz4
+ * (also several frames), told apart by their first bytes, never by a name.
+ *
+ * Memory stays below 64 MiB, whatever the data asks for, except for zstd, which takes its frame's
+ * window (at most 128 MiB), and xz, which takes what its blocks demand (at most
+ * DECOMPRESS_XZ_MEMORY_BYTES).
  */
 #ifndef PLATFORM_DECOMPRESS_H
 #define PLATFORM_DECOMPRESS_H
@@ -14,14 +18,18 @@ enum compression {
 	COMPRESSION_ZSTD,
 	COMPRESSION_XZ,
 	COMPRESSION_BZIP2,
+	COMPRESSION_LZ4,
 	COMPRESSION_COUNT
 };
 
-/* "raw", "gzip", "zstd", "xz", "bzip2". */
+/* "raw", "gzip", "zstd", "xz", "bzip2", "lz4". */
 const char *compression_name(enum compression compression);
 
-/* What the first bytes (DECOMPRESS_MAGIC_SIZE are enough, fewer are of a file that short) are the
- * beginning of. */
+/*
+ * What the first bytes (DECOMPRESS_MAGIC_SIZE are enough, fewer are of a file that short) are the
+ * beginning of. Skippable frames, which zstd and lz4 share, are looked past as far as the bytes go;
+ * then they are taken for zstd's.
+ */
 enum {
 	DECOMPRESS_MAGIC_SIZE = 10
 };
@@ -38,7 +46,25 @@ enum compression compression_detect(const uint8_t *data, size_t size);
 int decompress_stream(struct stream *below, struct stream **ret_stream,
 		      enum compression *ret_compression, struct error *err);
 
+struct decompress_options {
+	unsigned threads; /* that decode at the same time where the data allows; 0: one a processor,
+			     at most DECOMPRESS_THREADS_MOST */
+};
+
+/* As decompress_stream(), which is this without options (NULL). */
+int decompress_stream_with(struct stream *below, const struct decompress_options *options,
+			   struct stream **ret_stream, enum compression *ret_compression,
+			   struct error *err);
+
+enum {
+	DECOMPRESS_THREADS_MOST = 8
+};
+
 /* The most memory an xz stream may ask for, in bytes; more is an error that names both. */
 #define DECOMPRESS_XZ_MEMORY_BYTES (UINT64_C(512) << 20)
+
+/* The most that several threads of xz may take together, and at most a quarter of the machine's; a
+ * stream that needs more for two threads is decoded by one. */
+#define DECOMPRESS_XZ_THREADS_MEMORY_BYTES (UINT64_C(256) << 20)
 
 #endif

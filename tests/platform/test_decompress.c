@@ -5,6 +5,7 @@
 #include "tests/unit.h"
 
 #include <bzlib.h>
+#include <lz4frame.h>
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -13,7 +14,7 @@
 #include "platform/decompress.h"
 
 static const enum compression formats[] = {COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ,
-					   COMPRESSION_BZIP2};
+					   COMPRESSION_BZIP2, COMPRESSION_LZ4};
 
 static void compress_gzip(const void *data, size_t size, struct buffer *out)
 {
@@ -61,6 +62,21 @@ static void compress_bzip2(const void *data, size_t size, struct buffer *out)
 	out->size += room;
 }
 
+/* As the program does it: independent blocks, content checksum. */
+static void compress_lz4(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	LZ4F_preferences_t preferences = {
+		.frameInfo = {.blockSizeID = LZ4F_max64KB,
+			      .blockMode = LZ4F_blockIndependent,
+			      .contentChecksumFlag = LZ4F_contentChecksumEnabled}};
+	assert_ok(buffer_reserve(out, LZ4F_compressFrameBound(size, &preferences), &err));
+	size_t used = LZ4F_compressFrame(out->data + out->size, out->capacity - out->size, data,
+					 size, &preferences);
+	assert_false(LZ4F_isError(used));
+	out->size += used;
+}
+
 static void pack(enum compression format, const void *data, size_t size, struct buffer *out)
 {
 	switch (format) {
@@ -75,6 +91,9 @@ static void pack(enum compression format, const void *data, size_t size, struct 
 		return;
 	case COMPRESSION_BZIP2:
 		compress_bzip2(data, size, out);
+		return;
+	case COMPRESSION_LZ4:
+		compress_lz4(data, size, out);
 		return;
 	case COMPRESSION_NONE:
 	case COMPRESSION_COUNT:
@@ -250,6 +269,11 @@ static void tells_formats_by_their_first_bytes(void **state)
 		{"BZh9", 4, COMPRESSION_NONE},
 		{"BZh01AY&SY", 10, COMPRESSION_NONE},
 		{"BZhello wo", 10, COMPRESSION_NONE},
+		{"\x04\x22\x4d\x18", 4, COMPRESSION_LZ4},
+		{"\x02\x21\x4c\x18", 4, COMPRESSION_LZ4},
+		{"\x50\x2a\x4d\x18\1\0\0\0x\x04\x22\x4d\x18", 13, COMPRESSION_LZ4},
+		{"\x50\x2a\x4d\x18\1\0\0\0x\x28\xb5\x2f\xfd", 13, COMPRESSION_ZSTD},
+		{"\x50\x2a\x4d\x18\1\0\0\0xhello", 14, COMPRESSION_ZSTD},
 		{"", 0, COMPRESSION_NONE},
 		{"hello", 5, COMPRESSION_NONE},
 	};
@@ -439,6 +463,81 @@ static void says_when_a_zstd_window_is_too_large(void **state)
 		     "--long=27");
 }
 
+/* Legacy lz4 ends where the file ends, so that a cut could not be told from the end. */
+static void refuses_legacy_lz4(void **state)
+{
+	(void)state;
+	struct error err;
+	static const uint8_t frame[] = {0x02, 0x21, 0x4c, 0x18, 2, 0, 0, 0, 0x10, 'a'};
+	auto_buffer struct buffer out = {.cap = 0};
+	assert_fails(decode_memory(frame, sizeof(frame), &out, &err), ERROR_UNSUPPORTED,
+		     "without -l");
+}
+
+/* Every optional field of RFC 1952, 2.3.1, whole and in pieces, and a wrong header checksum. */
+static void reads_every_field_of_a_gzip_header(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer packed = {.cap = 0}, out = {.cap = 0};
+	compress_gzip("content", 7, &packed);
+	for (unsigned flags = 0; flags < 32; flags++) {
+		uint8_t head[100] = {0x1f, 0x8b, 8, (uint8_t)flags, 1, 2, 3, 4, 0, 3};
+		size_t size = 10;
+		if (flags & 4) {
+			memcpy(head + size, "\6\0XY\2\0ab", 8);
+			size += 8;
+		}
+		if (flags & 8) {
+			memcpy(head + size, "name", 5);
+			size += 5;
+		}
+		if (flags & 16) {
+			memcpy(head + size, "a comment", 10);
+			size += 10;
+		}
+		size_t checked = size;
+		if (flags & 2) {
+			uLong crc = crc32(0, head, (uInt)size);
+			head[size++] = (uint8_t)crc;
+			head[size++] = (uint8_t)(crc >> 8);
+		}
+		auto_buffer struct buffer file = {.cap = 0};
+		assert_ok(buffer_add(&file, head, size, &err));
+		assert_ok(buffer_add(&file, packed.data + 10, packed.size - 10, &err));
+		for (size_t piece = 1; piece < 100; piece += 3) {
+			assert_ok(decode(in_pieces(file.data, file.size, piece), 4096, &out, NULL,
+					 &err));
+			assert_int_equal(out.size, 7);
+			assert_memory_equal(out.data, "content", 7);
+		}
+		if (flags & 2) {
+			file.data[checked] ^= 1;
+			assert_fails(decode_memory(file.data, file.size, &out, &err), ERROR_CORRUPT,
+				     "header's checksum");
+		}
+		file.data[3] |= 0x20;
+		assert_fails(decode_memory(file.data, file.size, &out, &err), ERROR_CORRUPT,
+			     "unknown flags");
+	}
+}
+
+/* CRC-32 and length in the trailer are both judged. */
+static void checks_both_fields_of_the_gzip_trailer(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer packed = {.cap = 0}, out = {.cap = 0};
+	compress_gzip("content", 7, &packed);
+	for (size_t i = 1; i <= 8; i++) {
+		packed.data[packed.size - i] ^= 0x40;
+		assert_fails(decode_memory(packed.data, packed.size, &out, &err), ERROR_CORRUPT,
+			     "checksum or length");
+		packed.data[packed.size - i] ^= 0x40;
+	}
+	assert_ok(decode_memory(packed.data, packed.size, &out, &err));
+}
+
 static void says_when_xz_asks_for_too_much_memory(void **state)
 {
 	(void)state;
@@ -503,6 +602,9 @@ int main(void)
 		cmocka_unit_test(tells_the_size_that_a_zstd_frame_has),
 		cmocka_unit_test(says_when_a_zstd_window_is_too_large),
 		cmocka_unit_test(says_when_xz_asks_for_too_much_memory),
+		cmocka_unit_test(refuses_legacy_lz4),
+		cmocka_unit_test(reads_every_field_of_a_gzip_header),
+		cmocka_unit_test(checks_both_fields_of_the_gzip_trailer),
 		cmocka_unit_test(passes_the_failure_of_the_source),
 	};
 	return cmocka_run_group_tests_name("decompress", tests, NULL, NULL);

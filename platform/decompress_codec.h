@@ -1,0 +1,64 @@
+/*
+ * Between decompress.c and the formats beside it (decompress_*.c): the decoder that they share, and
+ * what each of them gives. Nobody else includes this.
+ */
+#ifndef PLATFORM_DECOMPRESS_CODEC_H
+#define PLATFORM_DECOMPRESS_CODEC_H
+
+#include "platform/decompress.h"
+
+enum {
+	DECODER_INPUT_SIZE = 256 << 10
+};
+
+struct decoder;
+
+enum step {
+	STEP_MORE,
+	STEP_FRAME_END,
+	STEP_FAILED
+};
+
+/* One format. A frame is what it calls frame, member or stream: the least that stands alone. */
+struct codec {
+	const char *name;
+	/* Makes decoder->state, once, before the first frame. */
+	int (*open)(struct decoder *decoder, struct error *err);
+	/* Makes ready for a frame, also for the first. */
+	int (*start)(struct decoder *decoder, struct error *err);
+	/* Decodes from decoder->in to out; moves in_at and *out_used on. Called with no input left
+	 * it gives what it still holds. */
+	enum step (*step)(struct decoder *decoder, uint8_t *out, size_t out_size, size_t *out_used,
+			  struct error *err);
+	/* Frees decoder->state, which may be NULL. */
+	void (*close)(struct decoder *decoder);
+	/* What the file's first bytes tell of the size of the content, 0 nothing. NULL: they never
+	 * do. */
+	uint64_t (*least_bytes)(const uint8_t *data, size_t size);
+};
+
+struct decoder {
+	struct stream stream;
+	struct stream *below;
+	const struct codec *codec; /* NULL: raw */
+	void *state;               /* the codec's own */
+	unsigned threads;
+	bool in_frame;    /* within a frame: the input must not end here */
+	bool below_ended; /* the stage below has ended, verified */
+	unsigned frames;
+	size_t in_at, in_size;
+	uint8_t in[DECODER_INPUT_SIZE];
+};
+
+/* ERROR_CORRUPT with the format's name, the position, and what. Returns STEP_FAILED. */
+enum step decoder_corrupt(struct decoder *decoder, const char *what, struct error *err);
+
+/* ERROR_MEMORY for the format. Returns -1. */
+int decoder_no_memory(const struct decoder *decoder, struct error *err);
+
+/* Reads from the stage below when all input is used. Sets below_ended at its verified end. */
+int decoder_fill(struct decoder *decoder, struct error *err);
+
+extern const struct codec codec_gzip, codec_zstd, codec_xz, codec_bzip2, codec_lz4;
+
+#endif
