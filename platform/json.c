@@ -21,11 +21,24 @@ static const struct json *outer(const cJSON *item)
 	return (const struct json *)(const void *)item;
 }
 
+/* Each value but the first stands behind one of these; those within texts count too, to be quick.
+ */
+static bool has_too_many_values(const char *text, size_t size)
+{
+	size_t values = 1;
+	for (size_t i = 0; i < size; i++)
+		values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+	return values > JSON_VALUES_MOST;
+}
+
 int json_parse(const void *data, size_t size, struct json **ret_json, struct error *err)
 {
 	const char *text = data;
 	if (!text_is_utf8(text, size))
 		return error_set(err, ERROR_INPUT, "no JSON: it is not UTF-8 text");
+	if (has_too_many_values(text, size))
+		return error_set(err, ERROR_INPUT, "the JSON has more than %d values",
+				 JSON_VALUES_MOST);
 	const char *end = text;
 	cJSON *item = size > 0 ? cJSON_ParseWithLengthOpts(text, size, &end, false) : NULL;
 	if (!item)

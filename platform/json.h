@@ -12,13 +12,18 @@
 #include "platform/cleanup.h"
 #include "platform/error.h"
 
+enum {
+	JSON_VALUES_MOST = 1 << 18
+};
+
 /* A value: a document, or a part of one, which lives as long as the document. */
 struct json;
 
 /*
  * Parses size bytes, the whole of which must be one value (blanks around it are fine): valid UTF-8,
- * nested at most 1000 deep. ERROR_INPUT says at which byte it is none. Of equal names in an object
- * the first one counts.
+ * nested at most 1000 deep, of at most JSON_VALUES_MOST values, as each takes some 70 bytes of
+ * memory. ERROR_INPUT says at which byte it is none. Of equal names in an object the first one
+ * counts.
  */
 int json_parse(const void *text, size_t size, struct json **ret_json, struct error *err);
 void json_free(struct json *json);

@@ -197,9 +197,9 @@ static void on_header(void *context, const char *line, size_t size)
 	const char *value;
 	char text[DIGEST_TEXT_SIZE] = "";
 	uint64_t seconds;
-	if (size >= 12 && strncasecmp(line, "HTTP/", 5) == 0) {
-		const char *status = memchr(line, ' ', size);
-		bool redirected = answer->redirected || (status && status[1] == '3');
+	if (size >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
+		const char *blank = memchr(line, ' ', size - 1);
+		bool redirected = answer->redirected || (blank && blank[1] == '3');
 		*answer = (struct answer){.redirected = redirected, .retry_after_ms = -1};
 		return;
 	}

@@ -346,6 +346,8 @@ def test_tls(station, images, running):
     for worker, more in ((strict, {}), (strict, {"SKIP_VERIFY": "true"}), (loose, {})):
         station.fails(OCI2DISK, {**plain, **more}, openly.authority, worker=worker)
     assert "insecure-registries" in station.fails(OCI2DISK, plain, worker=strict)
+    message = station.fails(OCI2DISK, {**plain, "IMG_URL": "127.0.0.1:1/disk"}, "with TLS", "without TLS", worker=station.worker("--insecure-registries=127.0.0.0/8"))
+    assert message.startswith("network")
     assert disk.is_filled
 
 

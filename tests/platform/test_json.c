@@ -117,6 +117,24 @@ static void refuses_what_is_none(void **state)
 	assert_fails(json_parse(deep, sizeof(deep), &json, &err), ERROR_INPUT, "byte 1001");
 }
 
+static void takes_no_more_memory_than_is_sensible(void **state)
+{
+	(void)state;
+	struct error err;
+	struct json *json = NULL;
+	size_t size = 2 * JSON_VALUES_MOST + 3;
+	char *text = malloc(size);
+	for (size_t i = 0; i < size; i++)
+		text[i] = i % 2 == 0 ? ',' : '1';
+	text[0] = '[';
+	text[size - 1] = ']';
+	assert_fails(json_parse(text, size, &json, &err), ERROR_INPUT, "262144");
+	text[size - 5] = ']';
+	assert_ok(json_parse(text, size - 4, &json, &err));
+	json_free(json);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +142,7 @@ int main(void)
 		cmocka_unit_test(has_no_answer_for_what_is_not_there),
 		cmocka_unit_test(takes_whole_numbers_only),
 		cmocka_unit_test(refuses_what_is_none),
+		cmocka_unit_test(takes_no_more_memory_than_is_sensible),
 	};
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }
