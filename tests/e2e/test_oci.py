@@ -383,7 +383,8 @@ def test_wrong_manifests(station, images, running):
     cases = {"html": (b"<html>", "no JSON"), "old": (b'{"schemaVersion": 1, "fsLayers": []}', "schema 1"),
              "both": (json.dumps({**json.loads(good), "manifests": []}).encode(), "no image and no index"),
              "large": (json.dumps({**json.loads(good), "annotations": {"x": "y" * (5 << 20)}}).encode(), "larger than"),
-             "cut": (good[:-10], "no JSON"), "deep": (b'{"a":' * 5000, "no JSON")}
+             "many": (b'{"schemaVersion": 2, "layers": [' + b"1," * (1 << 19) + b"1]}", "more than 262144 values"),
+             "empty": (b"", "no JSON"), "cut": (good[:-10], "no JSON"), "deep": (b'{"a":' * 5000, "no JSON")}
     for tag, (data, words) in cases.items():
         registry.add_manifest("x/y", data, tag)
         fails(":" + tag, words, kind="")
