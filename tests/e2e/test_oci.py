@@ -208,7 +208,8 @@ def test_tokens(station, images, running, field):
     assert not re.search(r"eyJ[\w-]{20}", station.texts()), "a token is in the log"
 
 
-def test_token_ends_in_the_middle(station, images, running):
+@pytest.mark.parametrize("connections", ["1", "4"])
+def test_token_ends_in_the_middle(station, images, running, connections):
     """The connection breaks, the token is over: a new one, and on from where it was."""
     registry = running(FaultyRegistry(user=("tester", PASSWORD), bearer=True))
     noise, disk = images.noise().read_bytes(), a_disk(station)
@@ -216,11 +217,13 @@ def test_token_ends_in_the_middle(station, images, running):
     registry.add("x/y", "1", noise)
     registry.cut_at, registry.on_cut = [MIB, 2 * MIB + 77], registry.revoke
     station.succeeds(OCI2DISK, {"IMG_URL": f"{registry.authority}/x/y:1", "DEST_DISK": disk.path, "REGISTRY_USERNAME": "tester",
-                                "REGISTRY_PASSWORD": PASSWORD}, worker=worker)
+                                "REGISTRY_PASSWORD": PASSWORD, "CONNECTIONS": connections}, worker=worker)
     assert holds(disk, noise)
     statuses = [asked.status for asked in registry.requests_for("/blobs/")]
-    assert statuses[0] == 200 and statuses.count(401) == 2 and statuses[-1] == 206, statuses
-    assert len(registry.given) == 3
+    assert 206 in statuses and 401 in statuses, statuses
+    assert len(registry.given) >= 2
+    if connections == "1":
+        assert statuses.count(401) == 2 and statuses[-1] == 206 and len(registry.given) == 3, statuses
     for token in registry.given:
         assert token not in station.texts()
 
