@@ -8,6 +8,7 @@ import json
 import platform
 import re
 import tarfile
+import time
 
 import pytest
 
@@ -459,7 +460,7 @@ def test_statuses(station, images, running):
     registry.before = before
     for part in ("manifests", "blobs"):
         for status, headers in ((500, []), (502, []), (503, [("Retry-After", "0")]), (429, [("Retry-After", "1")])):
-            faults[:] = [(part, status, headers)] * 2
+            faults[:] = [(part, status, headers)] * (2 if status == 503 else 1)
             station.succeeds(OCI2DISK, base, worker=worker)
             assert holds(disk, noise) and not faults
             disk.fill()
@@ -469,6 +470,25 @@ def test_statuses(station, images, running):
         assert message.startswith(kind)
     faults[:] = [("blobs", 403, [])] * 9
     assert station.fails(OCI2DISK, base, "403", worker=worker).startswith("denied")
+    assert disk.is_filled
+    # It hears and says nothing, the first time or ever.
+    quiet = [1]
+
+    def says_nothing(handler):
+        if quiet:
+            quiet[0] -= 1
+            if quiet[0] >= 0:
+                time.sleep(1.5)
+        return False
+    for part in ("manifests", "blobs"):
+        registry.before = lambda handler, part=part: part in handler.path and says_nothing(handler)
+        quiet[:] = [1]
+        station.succeeds(OCI2DISK, {**base, "STALL_SECONDS": "1"}, worker=worker)
+        assert holds(disk, noise)
+        disk.fill()
+        quiet[:] = [99]
+        assert station.fails(OCI2DISK, {**base, "STALL_SECONDS": "1"}, base["IMG_URL"], worker=worker).startswith("time")
+        quiet[:] = []
     assert disk.is_filled
     # Nobody there.
     registry.stop()
