@@ -10,6 +10,7 @@
 
 extern const struct action action_image2disk;
 extern const struct action action_oci2disk;
+extern const struct action action_archive2disk;
 extern const struct action action_writefile;
 extern const struct action action_cexec;
 extern const struct action action_reboot;
@@ -17,8 +18,9 @@ extern const struct action action_poweroff;
 extern const struct action action_waitdaemon;
 
 const struct action *const actions[] = {
-	&action_image2disk, &action_oci2disk, &action_writefile,  &action_cexec,
-	&action_reboot,     &action_poweroff, &action_waitdaemon, NULL,
+	&action_image2disk, &action_oci2disk,   &action_archive2disk,
+	&action_writefile,  &action_cexec,      &action_reboot,
+	&action_poweroff,   &action_waitdaemon, NULL,
 };
 
 bool image_name_parse(const char *image, struct image_name *ret_name)

@@ -14,7 +14,6 @@
 #include "agent/machine.h"
 #include "agent/observer.h"
 #include "agent/signals.h"
-#include "agent/teller.h"
 #include "platform/clock.h"
 #include "platform/log.h"
 
@@ -138,10 +137,9 @@ static void log_end(const struct action_request *request, const struct report *r
 }
 
 /* Finds, runs, and fills in the final report. *ret_after says what is to follow a success. Returns
- * how it ended. */
-static enum run_state execute(struct loop *loop, const struct action_request *request,
-			      const struct transport_task *task, struct report *report,
-			      struct action_after *ret_after)
+ * false when interrupted. */
+static bool execute(struct loop *loop, const struct action_request *request, struct report *report,
+		    struct action_after *ret_after)
 {
 	const struct action_policy policy = {config_text(loop->config, SETTING_NATIVE_ACTIONS)};
 	struct error err;
@@ -149,21 +147,17 @@ static enum run_state execute(struct loop *loop, const struct action_request *re
 	const struct action *action = action_find(request, &policy, &err);
 	if (!action) {
 		report_failure(report, &err);
-		return RUN_FAILED;
+		return true;
 	}
-	const struct report first = *report;
-	struct teller *teller = teller_start(loop->config, request, task, &first);
 	const struct run_options options = {.config = loop->config,
 					    .group_name = "action",
 					    .stop_fd = signals_fd(),
-					    .gone_fd = teller_gone_fd(teller),
-					    .observer = observer_log(request, teller)};
+					    .observer = observer_log(request)};
 	struct run_result result;
 	run_action(action, request, &options, &result);
-	teller_stop(teller);
 	report_result(report, &result);
 	*ret_after = result.after;
-	return result.state;
+	return result.state != RUN_INTERRUPTED;
 }
 
 static void do_action(struct loop *loop, const struct action_request *request,
@@ -176,12 +170,12 @@ static void do_action(struct loop *loop, const struct action_request *request,
 		 "image", request->image);
 	if (!deliver(loop, request, task, &report))
 		return;
-	enum run_state state = execute(loop, request, task, &report, &after);
+	bool ended = execute(loop, request, &report, &after);
 	log_end(request, &report);
-	if (state == RUN_INTERRUPTED)
+	if (!ended) {
 		tell_interrupted(loop, request, task, &report);
-	if (state == RUN_INTERRUPTED || state == RUN_GONE)
 		return;
+	}
 	if (!deliver(loop, request, task, &report) || report.state != REPORT_SUCCESS)
 		return;
 	struct error err;

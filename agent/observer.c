@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/teller.h"
 #include "platform/log.h"
 
 static void to_log(void *context, const char *line)
@@ -16,12 +15,9 @@ static void to_log(void *context, const char *line)
 		log_output(request->name, line);
 }
 
-struct run_observer observer_log(const struct action_request *request, struct teller *teller)
+struct run_observer observer_log(const struct action_request *request)
 {
-	return (struct run_observer){.on_output = to_log,
-				     .context = (void *)(uintptr_t)request,
-				     .on_progress = teller_progress,
-				     .progress_context = teller};
+	return (struct run_observer){.on_output = to_log, .context = (void *)(uintptr_t)request};
 }
 
 static bool bar_shown;

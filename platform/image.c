@@ -18,7 +18,6 @@ enum {
 };
 
 static const struct image_form *const forms[] = {
-	&image_form_qcow2,
 	NULL,
 };
 

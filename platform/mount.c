@@ -166,8 +166,7 @@ int open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct e
 	return fd < 0 ? error_sys(err, "open %s", path) : fd;
 }
 
-/* Whether the file system keeps owners and modes at all: the FAT family does not. */
-static bool has_owners(int fd)
+bool filesystem_has_owners(int fd)
 {
 	enum {
 		MSDOS = 0x4d44,
@@ -179,7 +178,7 @@ static bool has_owners(int fd)
 
 int set_owner_and_mode(int fd, uid_t uid, gid_t gid, mode_t mode, bool *ret_kept, struct error *err)
 {
-	bool kept = has_owners(fd);
+	bool kept = filesystem_has_owners(fd);
 	if (ret_kept)
 		*ret_kept = kept;
 	if (!kept)

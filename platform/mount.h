@@ -52,6 +52,10 @@ struct directory_maker {
 int open_parent_in_root(int root_fd, const char *path, const struct directory_maker *make,
 			char *ret_name, struct error *err);
 
+/* Whether the file system of an open file keeps owners and modes at all: the FAT family does not.
+ */
+bool filesystem_has_owners(int fd);
+
 /*
  * Gives an open file or directory its owner and exact mode. A file system that has none (vfat,
  * exfat) is no error: *ret_kept (may be NULL) says whether they hold.
