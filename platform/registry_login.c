@@ -104,7 +104,8 @@ int registry_token_url(const struct registry_login *login, const struct challeng
 		between = "&";
 	}
 	auto_free char *own = text_format("repository:%s:pull", login->repository);
-	const char *scope = challenge->scope[0] ? challenge->scope : own;
+	bool named = challenge->scope[strspn(challenge->scope, " ")] != '\0';
+	const char *scope = named ? challenge->scope : own;
 	for (size_t size; *scope; scope += size) {
 		scope += strspn(scope, " ");
 		size = strcspn(scope, " ");

@@ -63,6 +63,8 @@ static void asks_token_servers_by_the_challenge(void **state)
 		{{.realm = "https://a/token?x=1", .service = "a b&c=\"d\""},
 		 "https://a/"
 		 "token?x=1&service=a%20b%26c%3D%22d%22&scope=repository%3Aown%2Frepo%3Apull"},
+		{{.realm = "https://a/", .scope = "  "},
+		 "https://a/?scope=repository%3Aown%2Frepo%3Apull"},
 		{{.realm = "https://a/", .scope = " one  two "}, "https://a/?scope=one&scope=two"},
 	};
 	const struct registry_login login = {.username = "u", .repository = "own/repo"};
