@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actions/progress.h"
 #include "platform/clock.h"
 #include "platform/disk.h"
+#include "platform/disk_select.h"
+#include "platform/disk_table.h"
 #include "platform/log.h"
 #include "platform/text.h"
 
@@ -30,10 +33,13 @@ struct work {
 	struct image_facts facts;
 	struct image_options options;
 	struct disk_writer *writer;
+	struct progress *progress;
 	uint64_t image_bytes; /* the end of the image, as far as is known */
 	bool touched;         /* the disk is not what it was */
-	int64_t started_ms;
-	int64_t logged_ms;
+	bool checked;         /* its sectors fit the image's partition table */
+	/* Read by the thread that tells the progress. */
+	bool verifying;
+	uint64_t verified_bytes;
 };
 
 /* The checksum that the download must have, from both parameters. */
@@ -60,40 +66,26 @@ static int learn_checksum(const struct work *work, struct digest *ret_digest, st
 	return 0;
 }
 
-/* Of the image's size when it is known, else of the download's. */
-static void measure(const struct work *work, uint64_t total_out, int64_t elapsed_ms,
-		    struct action_progress *progress)
+/* Of the image's size when it is known, else of the download's. In a thread of its own. */
+static void measure(void *context, struct action_progress *progress)
 {
+	const struct work *work = context;
 	uint64_t total_in = source_size(work->source);
-	if (total_out > 0 && total_out != STREAM_SIZE_UNKNOWN) {
+	progress->bytes_in = source_received(work->source);
+	if (__atomic_load_n(&work->verifying, __ATOMIC_ACQUIRE)) {
+		progress->bytes_out = __atomic_load_n(&work->verified_bytes, __ATOMIC_RELAXED);
 		progress->done = progress->bytes_out;
-		progress->total = total_out;
+		progress->total = work->image_bytes;
+		return;
+	}
+	progress->bytes_out = disk_writer_counts(work->writer).image_bytes;
+	if (work->image->size_bytes != STREAM_SIZE_UNKNOWN) {
+		progress->done = progress->bytes_out;
+		progress->total = work->image->size_bytes;
 	} else if (total_in != STREAM_SIZE_UNKNOWN) {
 		progress->done = progress->bytes_in < total_in ? progress->bytes_in : total_in;
 		progress->total = total_in;
 	}
-	if (elapsed_ms <= 0)
-		return;
-	progress->rate_bytes_s = progress->bytes_out * 1000 / (uint64_t)elapsed_ms;
-	if (progress->done > 0 && progress->done <= progress->total)
-		progress->left_ms =
-			(int64_t)((double)elapsed_ms * (double)(progress->total - progress->done) /
-				  (double)progress->done);
-}
-
-static void tell(struct work *work, const char *phase, uint64_t out, uint64_t total_out)
-{
-	int64_t now = clock_monotonic_ms();
-	struct action_progress progress = {.bytes_in = source_received(work->source),
-					   .bytes_out = out};
-	snprintf(progress.phase, sizeof(progress.phase), "%s", phase);
-	measure(work, total_out, now - work->started_ms, &progress);
-	action_report(work->context, &progress);
-	if (now - work->logged_ms < (int64_t)work->imaging->params->progress_interval_s * 1000)
-		return;
-	work->logged_ms = now;
-	char text[200];
-	log_info(action_progress_text(&progress, text, sizeof(text)));
 }
 
 static int check_size(const struct work *work, struct error *err)
@@ -116,25 +108,42 @@ static int check_size(const struct work *work, struct error *err)
 		disk->size_bytes, text_bytes(disk->size_bytes, disk_size, sizeof(disk_size)));
 }
 
-/* The extents, one after the other, from the image into the writer. The disk is touched once the
- * first one is there. */
+/* The beginning of the image is there in memory: does its partition table count in sectors of the
+ * disk's size? */
+static int check_sectors(struct work *work, const uint8_t *head, size_t size, struct error *err)
+{
+	if (work->checked || work->disk.is_partition)
+		return 0;
+	work->checked = true;
+	return disk_check_sector_size(&work->disk, head, size, err);
+}
+
+/* The disk is touched once the first extent is there; most forms begin with the beginning. */
+static int begin(struct work *work, const struct extent *first, const uint8_t *data,
+		 struct error *err)
+{
+	if (work->touched)
+		return 0;
+	if (first->offset == 0 && !first->zero && first->size_bytes >= DISK_HEAD_BYTES / 8 &&
+	    check_sectors(work, data, (size_t)first->size_bytes, err) < 0)
+		return -1;
+	work->touched = true;
+	return disk_writer_begin(work->writer, err);
+}
+
+/* The extents, one after the other, from the image into the writer. */
 static int copy_extents(struct work *work, struct error *err)
 {
-	struct extent extent;
 	for (;;) {
+		struct extent extent;
 		void *buffer;
 		if (disk_writer_buffer(work->writer, &buffer, err) < 0)
 			return -1;
 		int more = image_read(work->image, buffer, DISK_BUFFER_BYTES, &extent, err);
-		if (more < 0)
+		if (more <= 0)
+			return more;
+		if (begin(work, &extent, buffer, err) < 0)
 			return -1;
-		if (more == 0)
-			return 0;
-		if (!work->touched) {
-			work->touched = true;
-			if (disk_writer_begin(work->writer, err) < 0)
-				return -1;
-		}
 		int result = extent.zero ? disk_writer_zero(work->writer, extent.offset,
 							    extent.size_bytes, err)
 					 : disk_writer_submit(work->writer, extent.offset,
@@ -143,28 +152,27 @@ static int copy_extents(struct work *work, struct error *err)
 			return -1;
 		if (extent.offset + extent.size_bytes > work->image_bytes)
 			work->image_bytes = extent.offset + extent.size_bytes;
-		tell(work, "writing", disk_writer_counts(work->writer).image_bytes,
-		     work->image->size_bytes);
 	}
 }
 
-static void tell_verified(void *context, uint64_t done_bytes)
+static void count_verified(void *context, uint64_t done_bytes)
 {
 	struct work *work = context;
-	tell(work, "verifying", done_bytes, work->image_bytes);
+	__atomic_store_n(&work->verified_bytes, done_bytes, __ATOMIC_RELAXED);
 }
 
 static int write_image(struct work *work, struct error *err)
 {
 	if (copy_extents(work, err) < 0)
 		return -1;
-	work->logged_ms = 0;
-	tell(work, "flushing", work->image_bytes, work->image_bytes);
-	if (disk_writer_flush(work->writer, work->image_bytes, err) < 0)
+	progress_phase(work->progress, "flushing");
+	if (disk_writer_flush(work->writer, work->image_bytes, err) < 0 ||
+	    check_sectors(work, disk_writer_head(work->writer), DISK_HEAD_BYTES, err) < 0)
 		return -1;
 	if (strcmp(work->imaging->params->verify, "readback") == 0) {
-		work->started_ms = work->logged_ms = clock_monotonic_ms();
-		if (disk_writer_verify(work->writer, tell_verified, work, err) < 0)
+		__atomic_store_n(&work->verifying, true, __ATOMIC_RELEASE);
+		progress_phase(work->progress, "verifying");
+		if (disk_writer_verify(work->writer, count_verified, work, err) < 0)
 			return -1;
 	}
 	return disk_writer_finish(work->writer, err);
@@ -250,7 +258,12 @@ static int open_and_write(struct work *work, struct error *err)
 	if (open_image(work, err) < 0 ||
 	    disk_writer_open(&work->disk, &options, &work->writer, err) < 0)
 		return -1;
+	if (progress_start(work->context, params->progress_interval_s, "writing", measure, work,
+			   &work->progress, err) < 0)
+		return -1;
 	int result = write_image(work, err);
+	progress_stop(work->progress);
+	work->progress = NULL;
 	if (result < 0 && work->touched)
 		error_append(err, "; %s was left without its beginning and does not boot",
 			     work->disk.path);
@@ -268,8 +281,27 @@ static void close_work(struct work *work)
 	disk_close(&work->disk);
 }
 
+/* What became of the image's partition table. */
+struct table {
+	unsigned partitions;
+	bool moved; /* its second copy, to the end of the disk */
+};
+
+static int settle_table(struct work *work, struct table *ret_table, struct error *err)
+{
+	if (disk_move_backup_gpt(&work->disk, &ret_table->moved, err) < 0) {
+		/* The disk holds what the image holds: that it has no second copy is the image's
+		 * own matter. */
+		if (err->kind != ERROR_CORRUPT)
+			return -1;
+		log_warning("the image's partition table has no sound second copy to be moved",
+			    "disk", work->disk.path, "reason", err->text);
+	}
+	return disk_reread_partitions(&work->disk, NODE_WAIT_MS, &ret_table->partitions, err);
+}
+
 /* "wrote 4.0 GiB to /dev/sda (0.9 GiB of data, 3.1 GiB of zeros cleared) in 9.8 s, …" */
-static void summarize(struct work *work, int64_t duration_ms, unsigned partitions)
+static void summarize(struct work *work, int64_t duration_ms, const struct table *table)
 {
 	const struct disk_writer_counts counts = disk_writer_counts(work->writer);
 	const struct imaging_params *params = work->imaging->params;
@@ -291,10 +323,11 @@ static void summarize(struct work *work, int64_t duration_ms, unsigned partition
 		snprintf(checksum, sizeof(checksum), ", %s %s",
 			 digest_format(&work->facts.digest, digest),
 			 expected ? "(as expected)" : "(not compared)");
-	action_summary(work->context, "wrote %s (%s) to %s in %s (%s), %u partition%s%s%s",
+	action_summary(work->context, "wrote %s (%s) to %s in %s (%s), %u partition%s%s%s%s",
 		       text_bytes(counts.image_bytes, size, sizeof(size)), form, work->disk.path,
 		       clock_format_duration(duration_ms, duration, sizeof(duration)), parts,
-		       partitions, partitions == 1 ? "" : "s", checksum,
+		       table->partitions, table->partitions == 1 ? "" : "s",
+		       table->moved ? ", backup GPT moved to the end" : "", checksum,
 		       strcmp(params->verify, "readback") == 0 ? ", read back and compared" : "");
 }
 
@@ -302,19 +335,19 @@ static int run(struct work *work, struct error *err)
 {
 	const struct imaging *imaging = work->imaging;
 	char description[300];
-	unsigned partitions = 0;
 	int64_t start = clock_monotonic_ms();
-	work->started_ms = work->logged_ms = start;
-	if (disk_open(imaging->params->device, &work->disk, err) < 0)
+	if (disk_open(imaging->params->device, &work->disk, err) < 0 ||
+	    disk_expect(&work->disk, imaging->params->expect_serial, imaging->params->expect_size,
+			err) < 0)
 		return -1;
 	log_info("writing an image", "image", imaging->name, "disk",
 		 disk_describe(&work->disk, description, sizeof(description)));
 	if (open_and_write(work, err) < 0)
 		return error_wrap(err, "%s to %s", imaging->name, work->disk.path);
-	summarize(work, clock_monotonic_ms() - start, 0);
-	if (disk_reread_partitions(&work->disk, NODE_WAIT_MS, &partitions, err) < 0)
+	struct table table = {.partitions = 0};
+	if (settle_table(work, &table, err) < 0)
 		return error_wrap(err, "after writing %s", work->disk.path);
-	summarize(work, clock_monotonic_ms() - start, partitions);
+	summarize(work, clock_monotonic_ms() - start, &table);
 	disk_writer_free(work->writer);
 	work->writer = NULL;
 	if (disk_finish(&work->disk, err) < 0)

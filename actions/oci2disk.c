@@ -21,7 +21,8 @@ struct oci2disk {
 static const struct param params[] = {
 	{"IMG_URL", PARAM_TEXT, PARAM_AT(struct oci2disk, reference), .flags = PARAM_REQUIRED,
 	 .doc = "registry/repository:tag or @digest: of an image, or an index of images by "
-		"platform. The disk image is the one layer that has a title, or the only layer"},
+		"platform. The disk image, in any form that image2disk takes, is the one layer "
+		"that has a title, or the only layer"},
 	IMAGING_PARAMS(struct oci2disk, imaging),
 	{"REGISTRY_USERNAME", PARAM_TEXT, PARAM_AT(struct oci2disk, username),
 	 .doc = "user at the registry; without one, registry-user for registry-name, else anybody"},

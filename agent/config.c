@@ -36,6 +36,10 @@ const struct setting config_settings[SETTING_COUNT] = {
 	[SETTING_BACKOFF_MAX] = {.name = "backoff-max-interval", .type = SETTING_DURATION,
 		.fallback = "5s",
 		.doc = "the longest pause between two tries after a failure"},
+	[SETTING_PROGRESS_INTERVAL] = {.name = "progress-interval",
+		.kernel = {"progress_interval"}, .type = SETTING_DURATION, .fallback = "15s",
+		.doc = "how often the server is told how far an action is, besides at every new "
+		       "phase; 0: not at all"},
 	[SETTING_TRANSPORT] = {.name = "transport", .fallback = "grpc",
 		.doc = "how actions come: grpc"},
 	[SETTING_NATIVE_ACTIONS] = {.name = "native-actions", .kernel = {"native_actions"},

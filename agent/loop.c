@@ -14,6 +14,7 @@
 #include "agent/machine.h"
 #include "agent/observer.h"
 #include "agent/signals.h"
+#include "agent/teller.h"
 #include "platform/clock.h"
 #include "platform/log.h"
 
@@ -137,9 +138,10 @@ static void log_end(const struct action_request *request, const struct report *r
 }
 
 /* Finds, runs, and fills in the final report. *ret_after says what is to follow a success. Returns
- * false when interrupted. */
-static bool execute(struct loop *loop, const struct action_request *request, struct report *report,
-		    struct action_after *ret_after)
+ * how it ended. */
+static enum run_state execute(struct loop *loop, const struct action_request *request,
+			      const struct transport_task *task, struct report *report,
+			      struct action_after *ret_after)
 {
 	const struct action_policy policy = {config_text(loop->config, SETTING_NATIVE_ACTIONS)};
 	struct error err;
@@ -147,17 +149,21 @@ static bool execute(struct loop *loop, const struct action_request *request, str
 	const struct action *action = action_find(request, &policy, &err);
 	if (!action) {
 		report_failure(report, &err);
-		return true;
+		return RUN_FAILED;
 	}
+	const struct report first = *report;
+	struct teller *teller = teller_start(loop->config, request, task, &first);
 	const struct run_options options = {.config = loop->config,
 					    .group_name = "action",
 					    .stop_fd = signals_fd(),
-					    .observer = observer_log(request)};
+					    .gone_fd = teller_gone_fd(teller),
+					    .observer = observer_log(request, teller)};
 	struct run_result result;
 	run_action(action, request, &options, &result);
+	teller_stop(teller);
 	report_result(report, &result);
 	*ret_after = result.after;
-	return result.state != RUN_INTERRUPTED;
+	return result.state;
 }
 
 static void do_action(struct loop *loop, const struct action_request *request,
@@ -170,12 +176,12 @@ static void do_action(struct loop *loop, const struct action_request *request,
 		 "image", request->image);
 	if (!deliver(loop, request, task, &report))
 		return;
-	bool ended = execute(loop, request, &report, &after);
+	enum run_state state = execute(loop, request, task, &report, &after);
 	log_end(request, &report);
-	if (!ended) {
+	if (state == RUN_INTERRUPTED)
 		tell_interrupted(loop, request, task, &report);
+	if (state == RUN_INTERRUPTED || state == RUN_GONE)
 		return;
-	}
 	if (!deliver(loop, request, task, &report) || report.state != REPORT_SUCCESS)
 		return;
 	struct error err;

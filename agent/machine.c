@@ -144,7 +144,7 @@ static int run_later(const struct action_request *request, const struct config *
 	char group[32];
 	snprintf(group, sizeof(group), "later-%d", (int)getpid());
 	const struct run_options options = {
-		.config = config, .group_name = group, .observer = observer_log(request)};
+		.config = config, .group_name = group, .observer = observer_log(request, NULL)};
 	struct run_result result;
 	log_info("action started", "action", request->name, "image", request->image);
 	run_action(action, request, &options, &result);

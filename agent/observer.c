@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/teller.h"
 #include "platform/log.h"
 
 static void to_log(void *context, const char *line)
@@ -15,9 +16,12 @@ static void to_log(void *context, const char *line)
 		log_output(request->name, line);
 }
 
-struct run_observer observer_log(const struct action_request *request)
+struct run_observer observer_log(const struct action_request *request, struct teller *teller)
 {
-	return (struct run_observer){.on_output = to_log, .context = (void *)(uintptr_t)request};
+	return (struct run_observer){.on_output = to_log,
+				     .context = (void *)(uintptr_t)request,
+				     .on_progress = teller_progress,
+				     .progress_context = teller};
 }
 
 static bool bar_shown;

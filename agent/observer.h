@@ -4,8 +4,11 @@
 
 #include "agent/run.h"
 
-/* Every line of output becomes a log line with the action's name. request must outlive the run. */
-struct run_observer observer_log(const struct action_request *request);
+struct teller;
+
+/* Every line of output becomes a log line with the action's name; progress goes to the teller (may
+ * be NULL). Both must outlive the run. */
+struct run_observer observer_log(const struct action_request *request, struct teller *teller);
 
 /* Output as it is on standard error; progress as one line that is drawn over when standard error is
  * a terminal. */

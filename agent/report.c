@@ -32,13 +32,18 @@ void report_start(struct report *report, const char *action_name)
 	set_text(report, text);
 }
 
+void report_progress(struct report *report, const struct action_progress *progress)
+{
+	char text[256];
+	set_text(report, action_progress_text(progress, text, sizeof(text)));
+}
+
 void report_result(struct report *report, const struct run_result *result)
 {
 	static const enum report_state states[] = {
-		[RUN_SUCCESS] = REPORT_SUCCESS,
-		[RUN_FAILED] = REPORT_FAILED,
-		[RUN_TIMEOUT] = REPORT_TIMEOUT,
-		[RUN_INTERRUPTED] = REPORT_RUNNING,
+		[RUN_SUCCESS] = REPORT_SUCCESS, [RUN_FAILED] = REPORT_FAILED,
+		[RUN_TIMEOUT] = REPORT_TIMEOUT, [RUN_INTERRUPTED] = REPORT_RUNNING,
+		[RUN_GONE] = REPORT_FAILED,
 	};
 	char text[ERROR_TEXT_SIZE + TAIL_SIZE + 64];
 	*report = (struct report){.state = states[result->state],

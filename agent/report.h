@@ -33,6 +33,9 @@ const char *report_state_name(enum report_state state);
 /* RUNNING, about to start. */
 void report_start(struct report *report, const char *action_name);
 
+/* Of a RUNNING report: how far the action is. */
+void report_progress(struct report *report, const struct action_progress *progress);
+
 /*
  * The final report: with success what was done; else "<kind>: <reason>" and the last lines of
  * output. A result of RUN_INTERRUPTED stays RUNNING: FAILED would end the workflow, and the server

@@ -116,7 +116,7 @@ static void take_record(struct run *run, struct record *record)
 	if (record->type == RECORD_PROGRESS) {
 		run->result->progress = record->as.progress;
 		if (run->options->observer.on_progress)
-			run->options->observer.on_progress(run->options->observer.context,
+			run->options->observer.on_progress(run->options->observer.progress_context,
 							   &record->as.progress);
 		return;
 	}
@@ -244,16 +244,23 @@ static bool watch(struct run *run, int64_t deadline_ms, uint64_t timeout_s)
 			{.fd = run->output_fd, .events = POLLIN},
 			{.fd = run->record_fd, .events = POLLIN},
 			{.fd = run->options->stop_fd > 0 ? run->options->stop_fd : -1,
+			 .events = POLLIN},
+			{.fd = run->options->gone_fd > 0 ? run->options->gone_fd : -1,
 			 .events = POLLIN}};
 		bool open = run->output_fd >= 0 && run->record_fd >= 0;
 		int64_t longest = open ? 1000 : 20;
-		poll(fds, 3, (int)(left < longest ? left : longest));
+		poll(fds, 4, (int)(left < longest ? left : longest));
 		if (fds[0].revents)
 			read_output(run);
 		if (fds[1].revents)
 			read_records(run);
 		if (fds[2].revents) {
 			ended_early(run, RUN_INTERRUPTED, ERROR_CANCELLED, "interrupted");
+			return false;
+		}
+		if (fds[3].revents) {
+			ended_early(run, RUN_GONE, ERROR_CANCELLED,
+				    "the server does not know the workflow any more");
 			return false;
 		}
 	}

@@ -14,7 +14,8 @@ enum run_state {
 	RUN_SUCCESS,
 	RUN_FAILED,
 	RUN_TIMEOUT,
-	RUN_INTERRUPTED
+	RUN_INTERRUPTED, /* by options.stop_fd */
+	RUN_GONE         /* by options.gone_fd */
 };
 
 /* The last lines an action has written: what people need to see with a failure. */
@@ -39,9 +40,10 @@ struct run_result {
 
 /* Who is told while the action runs. Any member may be NULL. */
 struct run_observer {
-	void (*on_progress)(void *context, const struct action_progress *progress);
+	void (*on_progress)(void *progress_context, const struct action_progress *progress);
 	void (*on_output)(void *context, const char *line); /* clean text, without its end */
 	void *context;
+	void *progress_context;
 };
 
 struct run_options {
@@ -50,6 +52,7 @@ struct run_options {
 				   action has left */
 	bool strict;            /* unknown parameters are errors */
 	int stop_fd;            /* > 0: readable means end the action (RUN_INTERRUPTED) */
+	int gone_fd;            /* > 0: readable means nobody wants it any more (RUN_GONE) */
 	struct run_observer observer;
 };
 

@@ -13,8 +13,10 @@
 
 enum {
 	MEMORY_ALIGNMENT = 4096,
-	/* Zeros are looked for, and differences, in grains of this size. */
-	GRAIN_BYTES = 64 << 10,
+	/* Zeros are looked for in grains of this size: to have shorter ones cleared costs most
+	 * devices more than to write them. Differences are worth a closer look. */
+	ZERO_GRAIN_BYTES = 256 << 10,
+	COMPARE_GRAIN_BYTES = 64 << 10,
 	/* The page cache is flushed now and then: errors show early, and small machines keep
 	 * their memory. */
 	FLUSH_EVERY_BYTES = 64 << 20,
@@ -207,10 +209,11 @@ int disk_io_write(struct disk_io *io, struct disk_scratch *scratch, const uint8_
 	if (io->compare && disk_io_read(io, scratch, offset, size_bytes, &old, err) < 0)
 		return -1;
 	enum grain last = GRAIN_DATA;
+	const size_t grain_bytes = old ? COMPARE_GRAIN_BYTES : ZERO_GRAIN_BYTES;
 	uint64_t begin = 0; /* of the run of equal grains */
-	for (uint64_t at = 0; at < size_bytes; at += GRAIN_BYTES) {
+	for (uint64_t at = 0; at < size_bytes; at += grain_bytes) {
 		uint64_t left = size_bytes - at;
-		size_t size = left < GRAIN_BYTES ? (size_t)left : (size_t)GRAIN_BYTES;
+		size_t size = left < grain_bytes ? (size_t)left : grain_bytes;
 		enum grain grain = GRAIN_DATA;
 		if (old && is_same(old + at, data + at, size))
 			grain = GRAIN_SAME;

@@ -368,7 +368,7 @@ static int take_extent(struct disk_writer *writer, uint64_t offset, uint64_t siz
 		return error_set(err, ERROR_INPUT,
 				 "the image is larger than %s, which holds %" PRIu64 " bytes",
 				 disk->path, disk->size_bytes);
-	writer->taken_bytes += size_bytes;
+	__atomic_store_n(&writer->taken_bytes, writer->taken_bytes + size_bytes, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -545,7 +545,7 @@ struct disk_writer_counts disk_writer_counts(struct disk_writer *writer)
 {
 	const struct disk_io *io = &writer->io;
 	return (struct disk_writer_counts){
-		.image_bytes = writer->taken_bytes,
+		.image_bytes = __atomic_load_n(&writer->taken_bytes, __ATOMIC_RELAXED),
 		.written_bytes = __atomic_load_n(&io->written_bytes, __ATOMIC_RELAXED),
 		.cleared_bytes = __atomic_load_n(&io->cleared_bytes, __ATOMIC_RELAXED),
 		.same_bytes = __atomic_load_n(&io->same_bytes, __ATOMIC_RELAXED)};

@@ -116,6 +116,27 @@ void http_pool_free(struct http_pool *pool);
 int http_get_buffer(const char *url, const struct http_options *options, struct buffer *body,
 		    struct error *err);
 
+/* What is sent, and how. Texts may be NULL. */
+struct http_upload {
+	const char *url;
+	const char *method; /* default: PUT, POST with a field */
+	/* The body is multipart/form-data (RFC 7578) with this one field, a file; NULL: the body is
+	 * the stream itself. */
+	const char *field;
+	const char *file_name;    /* of the field */
+	const char *content_type; /* of the stream; default: application/octet-stream */
+};
+
+/*
+ * Sends a stream (borrowed) to an http or https URL: with its length when it is known, else in
+ * chunks. Success is a 2xx status after the verified end of the stream was sent. Errors as
+ * http_get(), with an excerpt of what the server said; those of the stream are given as they are. A
+ * redirect is ERROR_INPUT: what was read of the stream cannot be sent again. The stall timer runs
+ * while the server takes nothing and says nothing. *ret_answer (may be NULL) as with http_get().
+ */
+int http_upload(const struct http_upload *upload, const struct http_options *options,
+		struct stream *stream, struct http_answer *ret_answer, struct error *err);
+
 /* A client keeps its connection between exchanges. */
 struct http_client;
 struct http_client *http_client_new(const struct http_options *options);

@@ -120,6 +120,8 @@ struct registry *registry_open(const struct oci_reference *reference,
 	registry->http.username = registry->http.password = registry->http.token = NULL;
 	registry->retry_ms = options->retry_ms;
 	registry->login.repository = registry->reference.repository;
+	registry->login.timeout_ms = options->http.stall_timeout_ms ? options->http.stall_timeout_ms
+								    : EXCHANGE_TIMEOUT_MS;
 	const struct registry_site *site = &options->site;
 	if (options->username && options->username[0]) {
 		registry->login.username = options->username;
@@ -231,7 +233,7 @@ static int exchange(struct registry *registry, const char *url, struct http_resp
 					     .url = url,
 					     .headers = headers,
 					     .as_download = true,
-					     .timeout_ms = EXCHANGE_TIMEOUT_MS,
+					     .timeout_ms = registry->login.timeout_ms,
 					     .on_header = on_header,
 					     .context = ret_answer};
 	if (http_exchange(registry->client, &request, response, err) < 0) {

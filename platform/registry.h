@@ -23,7 +23,7 @@ struct registry_site {
 
 /* Borrowed for the life of the registry. */
 struct registry_options {
-	struct http_options http;
+	struct http_options http; /* its stall timeout is that of each whole answer, too */
 	struct registry_site site;
 	const char *username; /* for this registry, instead of the site's; NULL or "": none */
 	const char *password;

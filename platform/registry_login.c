@@ -13,7 +13,6 @@
 enum {
 	TOKEN_ANSWER_MAX = 256 << 10,
 	TOKEN_MAX = 64 << 10,
-	TOKEN_TIMEOUT_MS = 60000,
 	URL_SHOWN = 300
 };
 
@@ -170,7 +169,7 @@ static int ask_token_server(struct http_client *client, const struct registry_lo
 					     .url = url,
 					     .headers = headers,
 					     .as_download = true,
-					     .timeout_ms = TOKEN_TIMEOUT_MS};
+					     .timeout_ms = login->timeout_ms};
 	struct http_response response = {.body = {.cap = TOKEN_ANSWER_MAX}};
 	char shown[URL_SHOWN];
 	text_redact_url(url, shown, sizeof(shown));

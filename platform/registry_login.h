@@ -13,6 +13,7 @@ struct registry_login {
 	const char *username; /* NULL or "": as anybody */
 	const char *password;
 	const char *repository; /* what is to be pulled */
+	int64_t timeout_ms;     /* of the whole exchange with the token server */
 	bool allow_plain; /* the registry itself is without TLS: its token server may be, too */
 };
 

@@ -32,15 +32,22 @@ def test_image2disk(station, images, kind):
                                {"gz": "gzip", "zst": "zstd", "bz2": "bzip2"}.get(kind, kind))
     # Of what is not compressed no digest is computed unless one is asked for: it would cost more than all the rest.
     assert (sha256(images.packed(image, kind)) in message) == (kind != "raw")
-    assert disk.read(0, 16 * MIB) == image.read_bytes()
-    assert not any(disk.read(23 * MIB)), "a stale backup of the old partition table may be here"
+    # All but the two copies of the partition table: the second one now stands at the end of the disk, and the first one says so.
+    table, content = 34 * 512, image.read_bytes()
+    assert "backup GPT moved" in message
+    assert disk.read(table, 16 * MIB - 2 * table) == content[table:16 * MIB - table]
+    assert disk.read(0, 440) == content[:440]
+    assert disk.read(24 * MIB - 512, 8) == b"EFI PART"
+    assert not any(disk.read(23 * MIB, MIB - table)), "a stale backup of the old partition table may be here"
+    run("sfdisk", "--verify", disk.path)
     assert disk.partitions() == [disk.partition(1), disk.partition(2), disk.partition(3)]
     assert all(os.path.exists(node) for node in disk.partitions())
     with disk.mounted(2) as root:
         assert (root / "bin/busybox").exists()
     # And once more: a second run is safe.
+    before = disk.read()
     station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path})
-    assert disk.read(0, 16 * MIB) == image.read_bytes()
+    assert disk.read() == before
 
 
 def test_image2disk_replaces_an_old_table(station, images):
@@ -500,7 +507,7 @@ def test_secrets_stay_out(station, images):
     station.succeeds(WRITEFILE, {"DEST_DISK": root.path, "DEST_PATH": "/motd", "CONTENTS": "inhalt789"})
     station.succeeds(WAITDAEMON, {**good, "IMAGE": IMAGE2DISK, "WAIT_SECONDS": "0"})
     worker.wait_log("SUCCESS summary=")
-    stall = station.web.fault("stall", path="/noise", at=MIB)
+    stall = station.web.fault("stall", path="/noise", at=MIB, times=1)
     workflow = station.submit(station.image2disk(image, disk))
     station.web.wait(lambda: stall.hits, what="the request")
     child = worker.action_pid()

@@ -14,6 +14,7 @@ from worker import BINARY, MIB, eventually, images, make_station, processes_with
 
 WRITEFILE = "quay.io/tinkerbell/actions/writefile:latest"
 REBOOT = "quay.io/tinkerbell/actions/reboot:latest"
+IMAGE2DISK = "quay.io/tinkerbell/actions/image2disk:latest"
 
 # What can happen to a call: a name, the fields of a fault.
 FAULTS = [
@@ -196,6 +197,52 @@ def test_server_stops_politely(station):
     """GOAWAY, then a new server: the worker is back without a word of failure about its reports."""
     station.succeeds(REBOOT)
     station.server.restart(0.2, grace_s=0.3)
+    station.succeeds(REBOOT)
+
+
+def test_progress_is_told_while_an_action_runs(make_station, images):
+    """RUNNING again, with the phase and how far it is, over a connection of its own; none after the final report."""
+    station = make_station(progress_spacing_s=0.9)
+    worker = station.worker("--progress-interval", "1s")
+    disk = station.disk(size_bytes=8 * MIB)
+    url = station.web.add("/x.raw", images.noise())
+    station.web.fault("slow", path="/x.raw", rate=MIB)
+    workflow = station.run({"name": "it", "image": IMAGE2DISK, "timeout": 60, "environment": {"IMG_URL": url, "DEST_DISK": disk.path}}, worker=worker)
+    action = workflow.action("it")
+    told = [message for _, message in action.message_history if re.match(r"writing: .* received, .* done \(\d+%\), .*/s, left ", message)]
+    assert action.state == "SUCCESS" and 2 <= len(told) <= 5, action.message_history
+    # Progress that cannot be told holds nothing up, and is no failure.
+    station.server.fault("hang", state="RUNNING", skip=1, times=-1)
+    station.web.clear_faults()
+    station.web.fault("slow", path="/x.raw", rate=3 * MIB)
+    workflow = station.submit({"name": "it", "image": IMAGE2DISK, "timeout": 60, "environment": {"IMG_URL": url, "DEST_DISK": disk.path}})
+    station.server.wait(lambda: "wrote 4.0 MiB" in worker.log.split("action received")[-1], timeout_s=10, what="the end of the action")
+    station.server.faults.clear()
+    assert worker.stop() == 0
+
+
+def test_progress_can_be_turned_off(make_station, images):
+    station = make_station()
+    worker = station.worker("--progress-interval", "0")
+    disk = station.disk(size_bytes=8 * MIB)
+    url = station.web.add("/x.raw", images.noise())
+    station.web.fault("slow", path="/x.raw", rate=2 * MIB)
+    workflow = station.run({"name": "it", "image": IMAGE2DISK, "timeout": 60, "environment": {"IMG_URL": url, "DEST_DISK": disk.path}}, worker=worker)
+    assert len(workflow.action("it").message_history) == 2, workflow.action("it").message_history
+
+
+def test_action_of_a_deleted_workflow_is_ended(make_station, images):
+    """The server says so when it is told of the action's progress; the worker goes on with the next workflow."""
+    station = make_station(report_retry_s=0.2, progress_spacing_s=0)
+    worker = station.worker("--progress-interval", "1s")
+    disk = station.disk(size_bytes=8 * MIB)
+    url = station.web.add("/x.raw", images.noise())
+    station.web.fault("slow", path="/x.raw", rate=100000)
+    workflow = station.submit({"name": "it", "image": IMAGE2DISK, "timeout": 60, "environment": {"IMG_URL": url, "DEST_DISK": disk.path}})
+    station.begun(workflow)
+    station.server.delete(workflow)
+    worker.wait_log("does not know the workflow any more", timeout_s=10)
+    worker.assert_nothing_left()
     station.succeeds(REBOOT)
 
 

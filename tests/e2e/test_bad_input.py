@@ -412,7 +412,7 @@ def test_device_missing(station, images):
         assert action.state == "FAILED"
         device = case["environment"].get("DEST_DISK") or case["environment"]["BLOCK_DEVICE"]
         assert device in action.message and "does not exist" in action.message, action.message
-        assert station.disks[0].path in action.message
+        assert "this machine has" in action.message, action.message
         assert not os.path.lexists(device)
     assert plain_files_in_dev() == before
     assert station.web.requests == []

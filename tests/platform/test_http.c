@@ -83,6 +83,13 @@ static const struct page pages[] = {
 	{"/silent", NULL, CLOSE},
 	{"/not-http", "220 ftp.example ready\r\n", CLOSE},
 	{"/hangs", NULL, HANG},
+	{"/upload", "HTTP/1.1 201 Created\r\nETag: \"stored\"\r\nContent-Length: 0\r\n\r\n", CLOSE},
+	{"/upload-refused",
+	 "HTTP/1.1 413 Too Large\r\nContent-Length: 24\r\n\r\nat most \x1b[31m5 MiB\nhere\n",
+	 CLOSE},
+	{"/upload-moved", "HTTP/1.1 307 Moved\r\nLocation: /upload\r\nContent-Length: 0\r\n\r\n",
+	 CLOSE},
+	{"/upload-early", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", CLOSE},
 	{"/hangs-inside", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", HANG},
 };
 
@@ -91,6 +98,8 @@ static in_port_t port;
 static pthread_t server;
 static uint8_t large[LARGE_BYTES];
 static char last_request[4096]; /* written before it is answered */
+static uint8_t uploaded[LARGE_BYTES + 4096];
+static size_t uploaded_size;
 
 static void send_all(int fd, const void *data, size_t size)
 {
@@ -126,9 +135,53 @@ static void until_gone(int fd)
 		;
 }
 
+static bool receive_all(int fd, size_t size)
+{
+	if (size > sizeof(uploaded) - uploaded_size)
+		return false;
+	for (; size > 0;) {
+		ssize_t got = recv(fd, uploaded + uploaded_size, size, 0);
+		if (got <= 0)
+			return false;
+		uploaded_size += (size_t)got;
+		size -= (size_t)got;
+	}
+	return true;
+}
+
+/* One chunk (RFC 9112, 7.1); its size in *ret_size. */
+static bool receive_chunk(int fd, size_t *ret_size)
+{
+	char line[32], end[2];
+	size_t used = 0;
+	while (used + 1 < sizeof(line) && recv(fd, line + used, 1, 0) == 1 && line[used] != '\n')
+		used++;
+	line[used] = '\0';
+	*ret_size = strtoul(line, NULL, 16);
+	return receive_all(fd, *ret_size) && recv(fd, end, 2, MSG_WAITALL) == 2;
+}
+
+/* Takes the body; false when it does not come whole. */
+static bool receive_body(int fd, const char *request)
+{
+	const char *length = strstr(request, "Content-Length: ");
+	size_t chunk = 1;
+	uploaded_size = 0;
+	if (strstr(request, "Expect: 100-continue"))
+		send_all(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	if (length)
+		return receive_all(fd, strtoul(length + strlen("Content-Length: "), NULL, 10));
+	while (chunk > 0)
+		if (!receive_chunk(fd, &chunk))
+			return false;
+	return true;
+}
+
 /* Answers one request; whether another may follow. */
 static bool answer(int fd, const char *path)
 {
+	if (strcmp(path, "/upload") == 0 && !receive_body(fd, last_request))
+		return false;
 	char text[128];
 	unsigned status;
 	if (strcmp(path, "/large") == 0) {
@@ -528,6 +581,140 @@ static void exchanges_on_a_kept_connection(void **state)
 	free(hangs);
 }
 
+static int upload(const char *path, const char *field, struct stream *stream,
+		  struct http_answer *ret_answer, struct error *err)
+{
+	char *url = url_of(path);
+	const struct http_options options = {.stall_timeout_ms = 500, .token = "abc"};
+	const struct http_upload what = {
+		.url = url, .field = field, .file_name = "a \"name\"\n.raw"};
+	int result = http_upload(&what, &options, stream, ret_answer, err);
+	stream_close(stream);
+	free(url);
+	return result;
+}
+
+/* A stage that says another length than what is below has. */
+struct announced {
+	struct stream stream;
+	struct stream *below;
+};
+
+static ssize_t announced_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	return stream_read(((struct announced *)stream)->below, data, size, err);
+}
+
+static void announced_close(struct stream *stream)
+{
+	stream_close(((struct announced *)stream)->below);
+	free(stream);
+}
+
+static struct stream *announce(struct stream *below, uint64_t size)
+{
+	static const struct stream_operations operations = {.read = announced_read,
+							    .close = announced_close};
+	struct announced *self = calloc(1, sizeof(*self));
+	if (!self)
+		abort();
+	self->stream = (struct stream){.operations = &operations, .size_bytes = size};
+	self->below = below;
+	return &self->stream;
+}
+
+static void sends_streams(void **state)
+{
+	(void)state;
+	struct error err;
+	struct http_answer answered;
+	for (int chunked = 0; chunked < 2; chunked++) {
+		struct stream *stream = stream_from_memory(large, LARGE_BYTES);
+		assert_ok(upload("/upload", NULL,
+				 chunked ? announce(stream, STREAM_SIZE_UNKNOWN) : stream,
+				 &answered, &err));
+		assert_int_equal(answered.status, 201);
+		assert_string_equal(answered.etag, "\"stored\"");
+		assert_int_equal(uploaded_size, LARGE_BYTES);
+		assert_memory_equal(uploaded, large, LARGE_BYTES);
+		assert_contains(last_request, "PUT /upload");
+		assert_contains(last_request, "Authorization: Bearer abc\r\n");
+		assert_contains(last_request, "Content-Type: application/octet-stream\r\n");
+		assert_contains(last_request,
+				chunked ? "Transfer-Encoding: chunked" : "Content-Length: 5242880");
+	}
+	assert_ok(upload("/upload", NULL, stream_from_memory("", 0), &answered, &err));
+	assert_int_equal(uploaded_size, 0);
+	for (int chunked = 0; chunked < 2; chunked++) {
+		struct stream *stream = stream_from_memory("hello", 5);
+		assert_ok(upload("/upload", "disk",
+				 chunked ? announce(stream, STREAM_SIZE_UNKNOWN) : stream, NULL,
+				 &err));
+		assert_contains(last_request, "POST /upload");
+		const char *boundary = strstr(last_request, "multipart/form-data; boundary=");
+		assert_non_null(boundary);
+		char name[64], form[512];
+		assert_int_equal(sscanf(boundary, "multipart/form-data; boundary=%63[^\r]", name),
+				 1);
+		int size = snprintf(form, sizeof(form),
+				    "--%s\r\nContent-Disposition: form-data; name=\"disk\"; "
+				    "filename=\"a %%22name%%22%%0A.raw\"\r\n"
+				    "Content-Type: application/octet-stream\r\n\r\n"
+				    "hello\r\n--%s--\r\n",
+				    name, name);
+		assert_int_equal(uploaded_size, size);
+		assert_memory_equal(uploaded, form, uploaded_size);
+	}
+}
+
+static ssize_t fail_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	(void)data;
+	(void)size;
+	if (stream->read_bytes == 0)
+		return 1;
+	return error_set(err, ERROR_IO, "the disk is broken");
+}
+
+static void keep(struct stream *stream)
+{
+	(void)stream;
+}
+
+static void says_why_nothing_was_stored(void **state)
+{
+	(void)state;
+	struct error err;
+	assert_fails(
+		upload("/upload-refused", NULL, stream_from_memory(large, LARGE_BYTES), NULL, &err),
+		ERROR_INPUT, "413");
+	assert_contains(err.text, "at most 5 MiB\nhere");
+	assert_contains(err.text, "/upload-refused");
+	assert_int_equal(err.code, 413);
+	assert_fails(upload("/upload-moved", NULL, stream_from_memory("hello", 5), NULL, &err),
+		     ERROR_INPUT, "redirect");
+	assert_fails(
+		upload("/upload-early", NULL, stream_from_memory(large, LARGE_BYTES), NULL, &err),
+		err.kind, "/upload-early");
+	assert_fails(upload("/status/500", NULL, stream_from_memory("hello", 5), NULL, &err),
+		     ERROR_NETWORK, "500: bad");
+	assert_fails(upload("/silent", NULL, stream_from_memory("hello", 5), NULL, &err),
+		     ERROR_NETWORK, "/silent");
+	assert_fails(upload("/hangs", NULL, stream_from_memory(large, LARGE_BYTES), NULL, &err),
+		     ERROR_TIMEOUT, "/hangs");
+	/* What the stream says is what counts. */
+	static const struct stream_operations operations = {.read = fail_read, .close = keep};
+	for (int chunked = 0; chunked < 2; chunked++) {
+		struct stream broken = {.operations = &operations,
+					.size_bytes = chunked ? STREAM_SIZE_UNKNOWN : 100};
+		assert_fails(upload("/upload", NULL, &broken, NULL, &err), ERROR_IO, "broken");
+	}
+	/* Longer than it said. */
+	assert_fails(
+		upload("/upload", NULL, announce(stream_from_memory("hello", 5), 3), NULL, &err),
+		ERROR_PROTOCOL, "/upload");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +730,8 @@ int main(void)
 		cmocka_unit_test(ends_when_cancelled),
 		cmocka_unit_test(keeps_small_bodies_below_their_cap),
 		cmocka_unit_test(reads_file_urls),
+		cmocka_unit_test(sends_streams),
+		cmocka_unit_test(says_why_nothing_was_stored),
 		cmocka_unit_test(exchanges_on_a_kept_connection),
 	};
 	static const char *const proxies[] = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};

@@ -1,5 +1,6 @@
 """The web server: what a good one does, and every kind of fault."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -277,6 +278,65 @@ def test_etags_gone_wrong(web):
     web.fault("changed", times=2)
     assert len({fetch(web, method="GET")[1]["ETag"] for _ in range(2)}) == 2
     assert fetch(web, "/disk.img?fault=no-etag")[1]["ETag"] is None
+
+
+def test_ranges_of_doubtful_kinds(web):
+    def part(query, **headers):
+        status, headers, body = fetch(web, f"/disk.img?fault={query}", Range="bytes=10-19", **headers)
+        return status, headers["Content-Range"], body
+    assert part("short-range") == (206, f"bytes 10-14/{SIZE}", DATA[10:15])
+    assert part("no-content-range") == (206, None, DATA[10:20])
+    assert part("bad-content-range&value=bytes+x-y/z") == (206, "bytes x-y/z", DATA[10:20])
+    assert part("other-total&by=5") == (206, f"bytes 10-19/{SIZE + 5}", DATA[10:20])
+    assert part("ignore-if-range", If_Range='"other"') == (206, f"bytes 10-19/{SIZE}", DATA[10:20])
+    assert part("no-etag", If_Range='"other"')[0] == 200
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        part("cut-each&bytes=3")
+    assert caught.value.partial == DATA[10:13]
+
+
+def test_versions(web):
+    weak = fetch(web, "/disk.img?fault=weak-etag")[1]
+    assert weak["ETag"].startswith('W/"') and weak["Last-Modified"] is None
+    assert fetch(web, "/disk.img?fault=weak-etag", Range="bytes=1-2", If_Range=weak["ETag"])[0] == 200
+    date = fetch(web, "/disk.img?fault=only-date")[1]
+    assert date["ETag"] is None and date["Last-Modified"].endswith("2000 00:00:00 GMT")
+    assert fetch(web, "/disk.img?fault=only-date", Range="bytes=1-2", If_Range=date["Last-Modified"])[0] == 206
+    good, (_, headers, body) = fetch(web)[1]["ETag"], fetch(web, "/disk.img?fault=replaced&from_=100&by=7")
+    assert headers["ETag"] != good and len(body) == SIZE + 7
+    assert body[:100] == DATA[:100] and body[100:200] != DATA[100:200]
+    same = [fetch(web, f"/disk.img?fault=same-etag{also}")[1]["ETag"] for also in ("", "&also=replaced")]
+    assert same[0] == same[1] != good
+
+
+def test_traits(web):
+    """What a fault may have besides."""
+    _, headers, _ = fetch(web, "/disk.img?fault=slow&rate=10000000&also=no-etag,no-range")
+    assert headers["ETag"] is None and headers["Accept-Ranges"] is None
+    status, headers, body = fetch(web, "/disk.img?fault=chunked&also=no-etag", Range="bytes=1-2")
+    assert (status, headers["ETag"], body) == (200, None, DATA)
+    assert fetch(web, "/disk.img?fault=only-date&also=chunked", Range="bytes=1-2")[2] == DATA[1:3]
+    with pytest.raises(http.client.IncompleteRead):
+        fetch(web, "/disk.img?fault=cut&at=100&also=chunked")
+    with pytest.raises(ValueError, match="no such trait"):
+        web.fault("cut", also="nonsense")
+
+
+def test_drip_and_retry_after(web):
+    assert fetch(web, "/disk.img?fault=drip&at=50&bytes=20&seconds=0.001")[2] == DATA
+    status, headers, _ = fetch(web, "/disk.img?fault=status&status=429&retry_after=7")
+    assert (status, headers["Retry-After"]) == (429, "7")
+
+
+def test_what_is_sent_here(web):
+    web.route("PUT", "/store", lambda request: request.digest)
+    connection = http.client.HTTPConnection(web.host, web.port, timeout=5)
+    for body, digest in ((DATA, "sha256:" + hashlib.sha256(DATA).hexdigest()),
+                         (iter([DATA[:10], DATA[10:]]), "sha256:" + hashlib.sha256(DATA).hexdigest())):
+        connection.request("PUT", "/store", body=body, encode_chunked=not isinstance(body, bytes),
+                           headers={} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"})
+        assert connection.getresponse().read().decode() == digest
+    connection.close()
 
 
 def test_other_bodies(web):

@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import random
 import socket
 import socketserver
 import ssl
@@ -24,10 +25,11 @@ from . import ipxe
 
 # kind: (parameters with their defaults, what it does). Sizes and offsets in bytes of the body.
 FAULTS = {
-    "status": ({"status": 404, "body": ""}, "answers with this status"),
+    "status": ({"status": 404, "body": "", "retry_after": ""}, "answers with this status"),
     "redirect": ({"to": None, "status": 302}, "redirects to this URL; without one to itself, for ever"),
     "cut": ({"at": 0}, "right Content-Length, connection closed (FIN) after `at` bytes"),
     "reset": ({"at": 0}, "right Content-Length, connection reset (RST) after `at` bytes"),
+    "cut-each": ({"bytes": 0}, "right headers, connection closed after so many `bytes` of whatever part was asked for"),
     "stall": ({"at": 0, "seconds": 3600.0}, "right Content-Length, nothing more for `seconds` after `at` bytes"),
     "stall-header": ({"seconds": 3600.0}, "accepts the request and says nothing for `seconds`"),
     "close-header": ({}, "closes in the middle of the header"),
@@ -39,6 +41,7 @@ FAULTS = {
     "flip-bit": ({"at": 0, "bit": 0}, "flips one bit of the byte at `at`"),
     "append": ({"bytes": 1024}, "appends rubbish; the headers are true to what is sent"),
     "slow": ({"rate": 65536}, "sends `rate` bytes a second"),
+    "drip": ({"at": 0, "bytes": 100, "seconds": 0.002}, "sends so many `bytes` from `at` on one by one, with pauses of `seconds`"),
     "no-length": ({}, "no Content-Length, the end is the end of the connection"),
     "no-length-cut": ({"at": 0}, "the same, ended after `at` bytes"),
     "chunked": ({}, "Transfer-Encoding: chunked, correct"),
@@ -46,13 +49,26 @@ FAULTS = {
     "no-range": ({}, "ignores Range: always the whole with 200"),
     "wrong-range": ({"by": 1}, "answers a Range with a part that starts `by` bytes later, and says so"),
     "lying-range": ({"by": 1}, "answers a Range with a part that starts `by` bytes later, and denies it"),
+    "short-range": ({}, "answers a Range with the first half of the part, and says so"),
+    "no-content-range": ({}, "answers a Range with the part, without a Content-Range"),
+    "bad-content-range": ({"value": "bytes"}, "answers a Range with the part and this Content-Range"),
+    "other-total": ({"by": 1}, "answers a Range with the part, of a whole `by` bytes longer"),
+    "ignore-if-range": ({}, "answers a Range with the part, whatever If-Range says"),
+    "replaced": ({"seed": 1, "by": 0, "from_": 0}, "another content from `from_` on, `by` bytes longer, with an ETag of its own"),
     "changed": ({}, "a new ETag at every request, as if the file were another each time"),
     "no-etag": ({}, "no ETag and no Last-Modified"),
+    "weak-etag": ({}, "a weak ETag and no Last-Modified"),
+    "only-date": ({}, "no ETag, a Last-Modified of long ago"),
+    "same-etag": ({}, "the ETag is a constant, whatever the content is"),
     "empty": ({}, "200 with an empty body"),
     "html": ({}, "200 with an HTML page, as a captive portal answers"),
     "garbage": ({}, "bytes that are not HTTP"),
     "gzip-encoding": ({}, "claims Content-Encoding: gzip though the body is as it is"),
 }
+# Kinds that say how the server is, rather than what goes wrong: any fault can have them too, by also="no-etag,no-range".
+TRAITS = ("chunked", "no-length", "no-range", "ignore-if-range", "no-etag", "weak-etag", "only-date", "same-etag", "replaced")
+_EDITS = ("drop-byte", "add-byte", "flip-bit", "append")
+_LONG_AGO = "Sat, 01 Jan 2000 00:00:00 GMT"
 _HTML = b"<html><body><h1>Please log in</h1></body></html>\n"
 _BLOCK = 1 << 20
 
@@ -64,13 +80,19 @@ class WebFault:
     times: int = -1  # how many requests it strikes; -1: all
     skip: int = 0
     method: str = "GET"  # or HEAD, or *
+    also: str = ""  # further kinds, of TRAITS
     values: dict = dataclasses.field(default_factory=dict)
     hits: int = 0
 
     def __post_init__(self):
         if self.kind not in FAULTS:
             raise ValueError(f"no such fault: {self.kind} (known: {', '.join(FAULTS)})")
+        self.kinds = {self.kind, *filter(None, self.also.split(","))}
+        if unknown := self.kinds - {self.kind, *TRAITS}:
+            raise ValueError(f"also: no such trait: {', '.join(sorted(unknown))} (known: {', '.join(TRAITS)})")
         defaults = FAULTS[self.kind][0]
+        if "replaced" in self.kinds:
+            defaults = {**FAULTS["replaced"][0], **defaults}
         for name, value in self.values.items():
             if name not in defaults:
                 raise ValueError(f"fault {self.kind} has no {name} (it has: {', '.join(defaults) or 'nothing'})")
@@ -94,6 +116,11 @@ class Request:
     end_s: float = None
     body: bytes = b""
     query: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def digest(self):
+        """Of the body that was sent here."""
+        return "sha256:" + hashlib.sha256(self.body).hexdigest()
 
 
 class WebServer:
@@ -182,9 +209,9 @@ class WebServer:
         """
         self._routes[method, path] = function
 
-    def fault(self, kind, path="*", times=-1, skip=0, method="GET", **values):
+    def fault(self, kind, path="*", times=-1, skip=0, method="GET", also="", **values):
         """Adds a fault: see FAULTS for kinds and values. Returns it; .hits counts."""
-        fault = WebFault(kind, path=path, times=times, skip=skip, method=method, values=values)
+        fault = WebFault(kind, path=path, times=times, skip=skip, method=method, also=also, values=values)
         with self.changed:
             self.faults.append(fault)
         return fault
@@ -214,7 +241,8 @@ class WebServer:
         if "fault" in query:
             values = {name: value for name, value in query.items() if name != "fault"}
             defaults = FAULTS.get(query["fault"], ({},))[0]
-            return WebFault(query["fault"], values={k: v for k, v in values.items() if k in defaults})
+            return WebFault(query["fault"], also=query.get("also", ""),
+                            values={k: v for k, v in values.items() if k in defaults})
         with self.changed:
             for fault in self.faults:
                 if fault.times == 0 or fault.method not in ("*", method) or not fnmatch.fnmatchcase(path, fault.path):
@@ -325,8 +353,17 @@ class _Body:
         self._pieces = None
 
     def edit(self, fault):
-        """Applies drop-byte, add-byte, flip-bit, append: the body is another one from now on."""
+        """Applies drop-byte, add-byte, flip-bit, append, replaced: the body is another one from now on."""
         kind, values = fault.kind, fault.values
+        if "replaced" in fault.kinds:
+            start = min(values["from_"], self.size)
+            rest = random.Random(values["seed"]).randbytes(self.size - start + values["by"])
+            self.etag = f'"{hashlib.sha256(rest).hexdigest()[:16]}"'
+            self._pieces = [(0, start), rest] if start else [rest]
+            self._measure()
+            if kind not in _EDITS:
+                return
+            raise ValueError(f"{kind} of a replaced content is not known here")
         at = min(values.get("at", 0), max(self.size - 1, 0))
         if kind == "append":
             self._pieces = [(0, self.size), os.urandom(values["bytes"])]
@@ -337,6 +374,9 @@ class _Body:
         else:
             flipped = bytes([self._original(at, 1)[0] ^ (1 << values["bit"])])
             self._pieces = [(0, at), flipped, (at + 1, self.size)]
+        self._measure()
+
+    def _measure(self):
         self.size = sum(len(p) if isinstance(p, bytes) else p[1] - p[0] for p in self._pieces)
         self.plain = False
 
@@ -421,7 +461,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            return b"".join(self._request_chunks())
         return self.rfile.read(length) if length else b""
+
+    def _request_chunks(self):
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
 
     def _answer(self, web, path, query):
         route = web._routes.get((self.command, path))
@@ -455,7 +504,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = b""
         body = _Body(content)
         try:
-            if fault and fault.kind in ("drop-byte", "add-byte", "flip-bit", "append") and body.size:
+            if fault and (fault.kind in _EDITS or "replaced" in fault.kinds) and body.size:
                 body.edit(fault)
             self._send_body(body, kind, fault)
         finally:
@@ -465,7 +514,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The faults for which it does not matter what is at the path."""
         kind, values = fault.kind, fault.values
         if kind == "status":
-            self._send_small(values["status"], (values["body"] or f"status {values['status']} on request\n").encode())
+            self._send_small(values["status"], (values["body"] or f"status {values['status']} on request\n").encode(),
+                             [("Retry-After", values["retry_after"])] if values["retry_after"] else [])
             raise _Done
         if kind == "redirect":
             self._send_small(values["status"], b"", [("Location", values["to"] or self.path)])
@@ -498,40 +548,45 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, body, content_type, fault):
         kind = fault.kind if fault else None
+        kinds = fault.kinds if fault else set()
         values = fault.values if fault else {}
-        etag = f'"{os.urandom(8).hex()}"' if kind == "changed" else body.etag
+        etag = f'"{os.urandom(8).hex()}"' if kind == "changed" else '"constant-tag"' if "same-etag" in kinds else body.etag
+        if kinds & {"no-etag", "only-date"}:
+            etag = None
+        elif "weak-etag" in kinds:
+            etag = f"W/{etag}"
+        modified = _LONG_AGO if "only-date" in kinds else self.date_time_string(body.modified) if body.modified else None
+        if kinds & {"no-etag", "weak-etag"}:
+            modified = None
         start, end, status = 0, body.size, 200
-        if kind not in ("no-range", "chunked", "chunked-cut", "no-length", "no-length-cut"):
-            wanted = self._range(body.size, etag)
+        if not kinds & {"no-range", "no-length", "no-length-cut"} and kind not in ("chunked", "chunked-cut"):
+            wanted = self._range(body.size, None if "ignore-if-range" in kinds else [etag, modified])
             if wanted == "bad":
                 self._send_small(416, b"", [("Content-Range", f"bytes */{body.size}")])
                 return
             if wanted:
                 (start, end), status = wanted, 206
-        shown_start = start
-        if status == 206 and kind in ("wrong-range", "lying-range"):
-            start = min(start + values["by"], end)
-            if kind == "wrong-range":
-                shown_start = start
-            else:
-                end = min(end + values["by"], body.size)
+        content_range = None
+        if status == 206:
+            start, end, content_range = self._bend_range(body, start, end, kind, values)
         length = end - start
         self.entry.status = status
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        if kind != "no-etag":
+        if etag:
             self.send_header("ETag", etag)
-            if body.modified:
-                self.send_header("Last-Modified", self.date_time_string(body.modified))
+        if modified:
+            self.send_header("Last-Modified", modified)
         if kind == "gzip-encoding":
             self.send_header("Content-Encoding", "gzip")
-        if kind != "no-range":
+        if "no-range" not in kinds:
             self.send_header("Accept-Ranges", "bytes")
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {shown_start}-{shown_start + length - 1}/{body.size}")
-        if kind in ("chunked", "chunked-cut"):
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        chunked = bool(kinds & {"chunked", "chunked-cut"})
+        if chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        elif kind in ("no-length", "no-length-cut"):
+        elif kinds & {"no-length", "no-length-cut"}:
             self.send_header("Connection", "close")
         else:
             by = {"long": values.get("by", 0), "short": -values.get("by", 0)}.get(kind, 0)
@@ -539,14 +594,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self._send_content(body, start, end, kind, values)
+        self._send_content(body, start, end, kind, kinds, values, chunked)
 
-    def _range(self, size, etag):
-        """(start, end) of the one range that is asked for, None for the whole, "bad" for 416."""
+    @staticmethod
+    def _bend_range(body, start, end, kind, values):
+        """What is sent for a part, and the Content-Range that goes with it."""
+        shown_start, total = start, body.size
+        if kind in ("wrong-range", "lying-range"):
+            start = min(start + values["by"], end)
+            if kind == "wrong-range":
+                shown_start = start
+            else:
+                end = min(end + values["by"], body.size)
+        elif kind == "short-range":
+            end = start + max((end - start) // 2, 1)
+        elif kind == "other-total":
+            total += values["by"]
+        elif kind == "no-content-range":
+            return start, end, None
+        elif kind == "bad-content-range":
+            return start, end, values["value"]
+        return start, end, f"bytes {shown_start}-{shown_start + end - start - 1}/{total}"
+
+    def _range(self, size, versions):
+        """(start, end) of the one range that is asked for, None for the whole, "bad" for 416. versions: what If-Range may say."""
         text = self.headers.get("Range")
         if not text or not text.startswith("bytes=") or "," in text:
             return None
-        if self.headers.get("If-Range", etag) != etag:
+        wanted = self.headers.get("If-Range")
+        if wanted and versions is not None and (wanted not in versions or wanted.startswith("W/")):
             return None
         first, _, last = text[len("bytes="):].strip().partition("-")
         try:
@@ -558,19 +634,23 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return (start, end) if start < end else "bad"
 
-    def _send_content(self, body, start, end, kind, values):
+    def _send_content(self, body, start, end, kind, kinds, values, chunked):
         stop = end
         if kind in ("cut", "reset", "stall", "no-length-cut", "chunked-cut"):
             stop = min(max(values["at"], start), end)  # `at` counts in the whole, not in the part
-        if kind in ("chunked", "chunked-cut"):
+        elif kind == "cut-each":
+            stop = min(start + values["bytes"], end)
+        if chunked:
             for data in self._blocks(body, start, stop):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
                 self.entry.sent_bytes += len(data)
-            if kind == "chunked":
+            if stop == end and kind in ("chunked", *TRAITS):
                 self.wfile.write(b"0\r\n\r\n")
                 return
         elif kind == "slow":
             self._send_slowly(body, start, stop, values["rate"])
+        elif kind == "drip":
+            self._send_dripping(body, start, stop, values)
         elif body.plain and not self.server.tls_context:
             self._sendfile(body, start, stop)
         else:
@@ -579,8 +659,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.entry.sent_bytes += len(data)
         if kind == "stall":
             self._pause(values["seconds"])
-        if kind in ("cut", "reset", "stall", "long", "short", "no-length", "no-length-cut", "chunked-cut"):
+        if kind in ("cut", "cut-each", "reset", "stall", "long", "short", "chunked-cut") or kinds & {"no-length", "no-length-cut"}:
             raise _Abort(reset=kind == "reset")
+
+    def _send_dripping(self, body, start, end, values):
+        while start < end:
+            alone = values["at"] <= start < values["at"] + values["bytes"]
+            until = end if start >= values["at"] + values["bytes"] else min(end, values["at"])
+            data = body.read(start, 1 if alone else min(_BLOCK, until - start))
+            if not data:
+                raise _Abort
+            self.wfile.write(data)
+            self.entry.sent_bytes += len(data)
+            start += len(data)
+            if alone:
+                time.sleep(values["seconds"])
 
     def _blocks(self, body, start, end):
         while start < end:
