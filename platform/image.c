@@ -18,6 +18,7 @@ enum {
 };
 
 static const struct image_form *const forms[] = {
+	&image_form_android_sparse,
 	&image_form_qcow2,
 	NULL,
 };

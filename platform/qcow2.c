@@ -565,13 +565,15 @@ static const struct image_operations operations = {.read = qcow2_read, .close = 
 static int start(struct qcow2 *self, struct error *err)
 {
 	uint64_t l1_bytes = (uint64_t)self->header.l1_entries * 8;
+	if (l1_bytes == 0)
+		return 0;
 	if (self->file_bytes < l1_bytes || self->header.l1_offset > self->file_bytes - l1_bytes)
 		return error_set(err, ERROR_CORRUPT,
 				 "the qcow2 image is cut: its L1 table is at %" PRIu64
 				 ", the file has %" PRIu64 " bytes",
 				 self->header.l1_offset, self->file_bytes);
 	self->file.used_until = QCOW2_HEADER_BYTES;
-	if (self->source || self->header.l1_entries == 0)
+	if (self->source)
 		return 0;
 	struct qcow2_run l1 = {
 		.host = self->header.l1_offset, .size = self->header.l1_entries, .kind = QCOW2_L1};
