@@ -258,3 +258,53 @@ int digest_stream(struct stream *below, const struct digest *expected, struct di
 	*ret_stream = &self->stream;
 	return 0;
 }
+
+struct digester {
+	EVP_MD_CTX *context;
+	const EVP_MD *method;
+};
+
+struct digester *digester_new(const char *name)
+{
+	const EVP_MD *method = strcmp(name, "sha1") == 0     ? EVP_sha1()
+			       : strcmp(name, "sha256") == 0 ? EVP_sha256()
+			       : strcmp(name, "sha512") == 0 ? EVP_sha512()
+							     : NULL;
+	if (!method)
+		return NULL;
+	struct digester *digester = calloc(1, sizeof(*digester));
+	if (!digester)
+		abort();
+	digester->context = EVP_MD_CTX_new();
+	digester->method = method;
+	/* Memory is all they can fail for. */
+	if (!digester->context || EVP_DigestInit_ex(digester->context, method, NULL) != 1)
+		abort();
+	return digester;
+}
+
+void digester_free(struct digester *digester)
+{
+	if (!digester)
+		return;
+	EVP_MD_CTX_free(digester->context);
+	free(digester);
+}
+
+size_t digester_bytes(const struct digester *digester)
+{
+	return (size_t)EVP_MD_size(digester->method);
+}
+
+void digester_add(struct digester *digester, const void *data, size_t size)
+{
+	if (EVP_DigestUpdate(digester->context, data, size) != 1)
+		abort();
+}
+
+void digester_finish(struct digester *digester, uint8_t *ret_bytes)
+{
+	if (EVP_DigestFinal_ex(digester->context, ret_bytes, NULL) != 1 ||
+	    EVP_DigestInit_ex(digester->context, digester->method, NULL) != 1)
+		abort();
+}

@@ -53,4 +53,20 @@ bool digest_equal(const struct digest *a, const struct digest *b);
 int digest_stream(struct stream *below, const struct digest *expected, struct digest *ret_digest,
 		  struct stream **ret_stream, struct error *err);
 
+/*
+ * A digest piece by piece, for forms that carry checksums of their own. Beside those above it knows
+ * SHA-1, which protects against accidents only.
+ */
+struct digester;
+
+/* "sha1", "sha256" or "sha512"; NULL for another name. */
+struct digester *digester_new(const char *name);
+void digester_free(struct digester *digester);
+
+/* How many bytes its digest has. */
+size_t digester_bytes(const struct digester *digester);
+void digester_add(struct digester *digester, const void *data, size_t size);
+/* Gives the digest of what was added (DIGEST_MAX_BYTES at most) and begins anew. */
+void digester_finish(struct digester *digester, uint8_t *ret_bytes);
+
 #endif

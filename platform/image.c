@@ -20,6 +20,7 @@ enum {
 static const struct image_form *const forms[] = {
 	&image_form_android_sparse,
 	&image_form_qcow2,
+	&image_form_tar,
 	NULL,
 };
 
@@ -195,11 +196,18 @@ int image_open(struct source *source, const struct image_options *options,
 			   source_has_ranges(source);
 	input.source = by_position ? source : NULL;
 	const struct image_form *form = find_form(input.head, input.head_size);
-	if (form)
+	if (form && !options->bmap)
 		return form->open(&input, ret_image, err);
 	auto_stream struct stream *stream = input.stream;
+	if (form)
+		return error_set(err, ERROR_INPUT,
+				 "the image is %s: a block map is for raw images only", form->name);
 	if (check_is_image(input.head, input.head_size, err) < 0)
 		return -1;
+	/* The map knows the length. */
+	if (options->bmap)
+		return image_bmap(take_pointer(stream), input.source, options->bmap,
+				  options->bmap_size, ret_image, err);
 	/* A raw image over a connection that just closes, without a length: nothing would tell a
 	 * cut from the end. */
 	if (ret_facts->compression == COMPRESSION_NONE && !source_has_end(source) &&
