@@ -12,10 +12,11 @@ import time
 
 import pytest
 
+from server.proxy import Proxy
 from server.registry import (DOCKER_LIST, DOCKER_MANIFEST, OCI_MANIFEST, DockerRegistry, FaultyRegistry, TokenServer, Uploader,
                              descriptor, digest_of, index_of, manifest_of)
 from server.tls import make_certificate
-from worker import MIB, images, make_station, station  # noqa: F401
+from worker import MIB, eventually, images, make_station, station  # noqa: F401
 
 OCI2DISK = "quay.io/tinkerbell/actions/oci2disk:latest"
 HERE = {"x86_64": "linux/amd64", "aarch64": "linux/arm64/v8"}[platform.machine()]
@@ -151,6 +152,30 @@ def test_parameters(station, images, running):
                          ({"SKIP_VERIFY": "maybe"}, "SKIP_VERIFY"), ({"CHECKSUM": "sha256:" + "0" * 64}, "checksum")):
         station.fails(OCI2DISK, {"IMG_URL": reference, "DEST_DISK": disk.path, **more}, *words, worker=worker)
     assert not holds(disk, noise)
+
+
+def test_docker_registry_behind_bad_lines(station, images, running):
+    """Connections to docker-registry end in the middle: on from there, by its ranges."""
+    registry = running(DockerRegistry(station.folder / "registry"))
+    noise, disk = images.noise().read_bytes(), a_disk(station)
+    Uploader(registry.authority).image("team/disk", "1", noise)
+    proxy = running(Proxy())
+    proxy.start(("127.0.0.1", registry.port))
+    proxy.delay_s = 0.03
+    worker = station.worker(f"--insecure-registries=http://127.0.0.1:{proxy.port}")
+    workflow = station.submit({"name": "it", "image": OCI2DISK, "timeout": 60,
+                               "environment": {"IMG_URL": f"127.0.0.1:{proxy.port}/team/disk:1", "DEST_DISK": disk.path}})
+    worker.wait_log("writing an image")
+    for _ in range(3):
+        before = proxy.connections
+        eventually(lambda: proxy.open_connections, what="a connection")
+        time.sleep(0.3)
+        proxy.drop_all()
+        eventually(lambda before=before: proxy.connections > before, what="another connection")
+    proxy.delay_s = 0
+    station.finish(workflow)
+    assert workflow.state == "SUCCESS", workflow.action("it").message
+    assert holds(disk, noise)
 
 
 # --- who may
