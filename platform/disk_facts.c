@@ -397,7 +397,7 @@ static void add_scsi_ids(const struct disk_facts *facts, char ids[DISK_IDS_MOST]
 		add_id(ids, count, "usb-%s%s%s_%s-0:0", facts->vendor, facts->vendor[0] ? "_" : "",
 		       facts->model, facts->serial);
 	else if (strcmp(facts->type, "scsi") == 0 && facts->serial[0])
-		add_id(ids, count, "scsi-S%s_%s_%s", facts->vendor, facts->model, facts->serial);
+		add_id(ids, count, "scsi-0%s_%s_%s", facts->vendor, facts->model, facts->serial);
 	if (!facts->wwns[0][0])
 		return;
 	add_id(ids, count, "wwn-0x%s", facts->wwns[0]);
@@ -437,17 +437,23 @@ unsigned disk_facts_ids(const struct disk_facts *facts, char ids[DISK_IDS_MOST][
 	return count;
 }
 
+bool disk_facts_dm_uuid(const char *name, char *out, size_t out_size)
+{
+	return sysfs_read(out, out_size, "/sys/class/block/%s/dm/uuid", name);
+}
+
 char *disk_facts_describe(const struct disk_facts *facts, char *out, size_t out_size)
 {
 	char size[32];
 	bool named = facts->vendor[0] || facts->model[0];
+	/* One that the kernel makes up of model and serial number tells nothing more. */
+	bool with_wwn = facts->wwns[0][0] && strncmp(facts->wwns[0], "nvme.", 5) != 0;
 	snprintf(out, out_size, "%s%s%s%s%s%s%s%s%s%s%s%s%s",
 		 text_bytes(facts->size_bytes, size, sizeof(size)), named ? ", " : "",
 		 facts->vendor, facts->vendor[0] && facts->model[0] ? " " : "", facts->model,
-		 facts->serial[0] ? ", serial " : "", facts->serial,
-		 facts->wwns[0][0] ? ", wwn " : "", facts->wwns[0], facts->transport[0] ? ", " : "",
-		 facts->transport, facts->removable ? ", removable" : "",
-		 facts->read_only ? ", read-only" : "");
+		 facts->serial[0] ? ", serial " : "", facts->serial, with_wwn ? ", wwn " : "",
+		 with_wwn ? facts->wwns[0] : "", facts->transport[0] ? ", " : "", facts->transport,
+		 facts->removable ? ", removable" : "", facts->read_only ? ", read-only" : "");
 	text_cut_utf8(out);
 	return out;
 }

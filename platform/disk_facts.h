@@ -54,6 +54,9 @@ void disk_facts_each_partition(const char *disk,
  */
 unsigned disk_facts_ids(const struct disk_facts *facts, char ids[DISK_IDS_MOST][DISK_ID_SIZE]);
 
+/* The uuid of a mapping (dm), "mpath-…" of a multipath device. False when it is none. */
+bool disk_facts_dm_uuid(const char *name, char *out, size_t out_size);
+
 /* "447.1 GiB, ATA SAMSUNG MZ7LH480, serial S45N, wwn 5002…, sata": what people tell disks apart by.
  * Returns out. */
 char *disk_facts_describe(const struct disk_facts *facts, char *out, size_t out_size);

@@ -229,8 +229,7 @@ static bool find_multipath(const char *disk, char *out, size_t out_size)
 	DIR *dir = opendir(path);
 	bool found = false;
 	for (struct dirent *entry; dir && !found && (entry = readdir(dir)) != NULL;) {
-		found = sysfs_read(uuid, sizeof(uuid), "/sys/class/block/%s/dm/uuid",
-				   entry->d_name) &&
+		found = disk_facts_dm_uuid(entry->d_name, uuid, sizeof(uuid)) &&
 			strncmp(uuid, "mpath-", 6) == 0;
 		if (found)
 			snprintf(out, out_size, "%s", entry->d_name);

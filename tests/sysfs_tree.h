@@ -81,9 +81,7 @@ static inline void tree_add(const char *root, const char *text)
 /* The lines of a file in tests/fixtures/sysfs. */
 static inline void tree_add_fixture(const char *root, const char *name)
 {
-	char *path;
-	if (asprintf(&path, "%s/tests/fixtures/sysfs/%s", getenv("TINK_WORKER_SOURCE"), name) < 0)
-		abort();
+	char *path = path_in(TESTS_FOLDER "/fixtures/sysfs", name);
 	FILE *file = fopen(path, "re");
 	char *line = NULL;
 	size_t line_size = 0;
