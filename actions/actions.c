@@ -16,11 +16,14 @@ extern const struct action action_cexec;
 extern const struct action action_reboot;
 extern const struct action action_poweroff;
 extern const struct action action_waitdaemon;
+extern const struct action action_wipe;
 
 const struct action *const actions[] = {
-	&action_image2disk, &action_oci2disk,   &action_archive2disk,
-	&action_writefile,  &action_cexec,      &action_reboot,
-	&action_poweroff,   &action_waitdaemon, NULL,
+	&action_image2disk,   &action_oci2disk,
+	&action_archive2disk, &action_writefile,
+	&action_cexec,        &action_wipe,
+	&action_reboot,       &action_poweroff,
+	&action_waitdaemon,   NULL,
 };
 
 bool image_name_parse(const char *image, struct image_name *ret_name)
