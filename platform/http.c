@@ -174,8 +174,7 @@ static size_t on_header(char *data, size_t one, size_t size, void *context)
 	take_location(self, data, size);
 	/* The end of one set of headers: the final one unless it redirects or is an interim
 	 * answer. */
-	if (size <= 2 && (data[0] == '\r' || data[0] == '\n') &&
-	    self->header.answer.status >= 200 && !self->location)
+	if (self->header.complete && self->header.answer.status >= 200 && !self->location)
 		self->headers_done = true;
 	return size;
 }
@@ -430,7 +429,10 @@ static int await_headers(struct http_stream *self, struct error *err)
 	/* A body that was cut already is told by whoever reads it, with how far it came. */
 	if (self->done && self->code != CURLE_OK && !self->headers_done)
 		return http_curl_failed(self->code, self->detail, err);
-	return 0;
+	/* libcurl takes the end of the connection for the end of the header. */
+	return self->header.complete ? 0
+				     : error_set(err, ERROR_NETWORK,
+						 "the connection was closed within the header");
 }
 
 static int wrong_part(struct http_stream *self, struct error *err)

@@ -64,6 +64,7 @@ struct http_answer {
 /* The lines of an answer's header, as they come (RFC 9110, 9112). */
 struct http_header {
 	struct http_answer answer; /* what can be told from the lines alone */
+	bool complete;             /* the empty line has come */
 	bool chunked;
 	bool http2;
 	unsigned ranges; /* Content-Range lines */

@@ -175,7 +175,9 @@ void http_header_line(struct http_header *header, const char *line, size_t size)
 		size--;
 	size_t length;
 	const char *value;
-	if (size >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
+	if (size == 0) {
+		header->complete = true;
+	} else if (size >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
 		start(header, line, size);
 	} else if ((value = value_of(line, size, "transfer-encoding", &length)) != NULL) {
 		header->chunked = contains_word(value, length, "chunked");

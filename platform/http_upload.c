@@ -221,9 +221,9 @@ static int judge(struct sending *self, CURLcode code, struct error *err)
 		return status_failed(self, status, err);
 	if (code != CURLE_OK)
 		return http_curl_failed(code, self->detail, err);
-	if (status < 200)
-		return error_set(err, ERROR_PROTOCOL, "the server ended with HTTP status %ld",
-				 status);
+	if (status < 200 || !self->header.complete)
+		return error_set(err, ERROR_NETWORK,
+				 "the connection was closed before the whole answer was there");
 	/* With a length libcurl stops there; without, it has seen the end. */
 	uint8_t beyond;
 	ssize_t more = self->ended ? 0 : stream_read(self->stream, &beyond, 1, err);

@@ -36,6 +36,8 @@ static const struct page pages[] = {
 	{"/kept", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", KEEP},
 	{"/empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", CLOSE},
 	{"/cut", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CLOSE},
+	{"/cut-in-header", "HTTP/1.1 200 OK\r\nContent-Le", CLOSE},
+	{"/cut-after-status", "HTTP/1.1 200 OK\r\n", CLOSE},
 	{"/cut-at-once", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", CLOSE},
 	{"/long", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more", CLOSE},
 	{"/chunks",
@@ -341,8 +343,14 @@ static void notices_every_cut(void **state)
 {
 	(void)state;
 	struct error err;
-	static const char *const paths[] = {"/cut",        "/cut-at-once",       "/silent",
-					    "/chunks-cut", "/chunks-cut-inside", "/chunks-wrong"};
+	static const char *const paths[] = {"/cut",
+					    "/cut-at-once",
+					    "/silent",
+					    "/cut-in-header",
+					    "/cut-after-status",
+					    "/chunks-cut",
+					    "/chunks-cut-inside",
+					    "/chunks-wrong"};
 	auto_buffer struct buffer body = {.cap = 100};
 	for (size_t i = 0; i < COUNT(paths); i++) {
 		assert_fails(get(paths[i], &body, &err), ERROR_NETWORK, paths[i]);
@@ -698,6 +706,8 @@ static void says_why_nothing_was_stored(void **state)
 		err.kind, "/upload-early");
 	assert_fails(upload("/status/500", NULL, stream_from_memory("hello", 5), NULL, &err),
 		     ERROR_NETWORK, "500: bad");
+	assert_fails(upload("/cut-in-header", NULL, stream_from_memory("hello", 5), NULL, &err),
+		     ERROR_NETWORK, "/cut-in-header");
 	assert_fails(upload("/silent", NULL, stream_from_memory("hello", 5), NULL, &err),
 		     ERROR_NETWORK, "/silent");
 	assert_fails(upload("/hangs", NULL, stream_from_memory(large, LARGE_BYTES), NULL, &err),
