@@ -299,11 +299,12 @@ int source_try_again(struct source *source, struct patience *patience, unsigned 
 	snprintf(failed->reason, sizeof(failed->reason), "%s", err->text);
 	text_cut_utf8(failed->reason);
 	failed->kind = err->kind;
-	if (err->kind == ERROR_UNSUPPORTED && patience->ranges)
-		failed->no_ranges = true;
-	else if (!error_is_retryable(err))
+	/* A part that is none may be a slip of one server of many behind the name. */
+	bool wrong_part =
+		patience->ranges && (err->kind == ERROR_UNSUPPORTED || err->kind == ERROR_PROTOCOL);
+	bool counts = error_is_retryable(err) || wrong_part;
+	if (!counts)
 		failed->dead = true;
-	bool counts = error_is_retryable(err);
 	pthread_mutex_unlock(&source->lock);
 	if (patience->since_ms == 0) {
 		patience->since_ms = clock_monotonic_ms();

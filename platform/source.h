@@ -15,14 +15,17 @@ struct source_options {
 	 * or file:///. Copied. */
 	const char *const *urls;
 	struct http_options http; /* its texts are borrowed for the life of the source */
-	/* How often in a row a connection may fail or break without a new byte before the source
-	 * gives up; 0: the default, 3. */
+	/* How often in a row all mirrors may fail, or break without a new byte, before the source
+	 * gives up; 0: the default, 3. Between the rounds there is a pause, growing from half a
+	 * second; at least as long as
+	 * Retry-After asks for, but not above a minute (with retry_ms: what is left of it). A
+	 * mirror whose failure will not pass (404, another length) is not tried again. */
 	unsigned tries;
 	/* How long failures are retried, from the first one without a new byte; then tries does
 	 * not count. 0: tries counts. */
 	int64_t retry_ms;
-	/* Ranges fetched at the same time over as many connections, when the server serves ranges;
-	 * 0 and 1: one connection. */
+	/* Ranges fetched at the same time over as many connections (at most 8), when the server
+	 * serves ranges; they take up to 24 MiB. 0 and 1: one connection. */
 	unsigned connections;
 	/* Asked for the request headers once more when the server answers 401 (a registry's token
 	 * has ended); may be NULL. The headers it returns hold until the next call. */
@@ -43,7 +46,8 @@ AUTO_DEFINE(source, struct source *, source_free)
 /* STREAM_SIZE_UNKNOWN when the server does not tell. */
 uint64_t source_size(const struct source *source);
 
-/* Whether source_read_at() works. */
+/* Whether source_read_at() works: ranges are served, the length is known, and so is which version
+ * they are of (a strong ETag, or a Last-Modified at least a second old). */
 bool source_has_ranges(const struct source *source);
 
 /* Whether the end of a stream is marked (length, chunks, HTTP/2): a cut is noticed then. */
@@ -54,14 +58,18 @@ const char *source_shown(const struct source *source);
 
 /*
  * The bytes from the beginning to the verified end. When a connection breaks it goes on where it
- * was, by a range with If-Range, at the same mirror or the next; the bytes are those of one
- * version: when the thing changed in between (validators, length) it fails with ERROR_CORRUPT.
+ * was, by a range with If-Range, at the same mirror or the next, or by the whole again; the bytes
+ * are those of one version: the validators or a check of all that has been read tell, and what is
+ * read twice must be the same. When the thing changed in between it fails with ERROR_CORRUPT.
  * Several streams may be open. The source must outlive them.
  */
 int source_stream(struct source *source, struct stream **ret_stream, struct error *err);
 
-/* Exactly size bytes from offset. Retries as a stream does. ERROR_UNSUPPORTED without ranges.
- * May be called from several threads at the same time. */
+/*
+ * Exactly size bytes from offset, of the version that was opened. Retries as a stream does.
+ * ERROR_UNSUPPORTED when ranges are not served. May be called from several threads at the same
+ * time. The place that a server gives to a part is believed, its version is checked.
+ */
 int source_read_at(struct source *source, uint64_t offset, void *data, size_t size,
 		   struct error *err);
 

@@ -47,9 +47,6 @@ static int open_part(struct source *source, unsigned mirror, const struct http_r
 {
 	auto_stream struct stream *stream = NULL;
 	if (source_request(source, mirror, range, cancel_fd, &stream, answer, err) < 0) {
-		/* Another part than the one that was asked for: this mirror cannot do it. */
-		if (err->kind == ERROR_PROTOCOL)
-			err->kind = ERROR_UNSUPPORTED;
 		if (answer->status == 416 && answer->total_bytes != STREAM_SIZE_UNKNOWN &&
 		    answer->total_bytes != source->size)
 			return judge(source, mirror, answer, err);
@@ -86,6 +83,16 @@ static int fetch_once(struct source *source, unsigned mirror, uint64_t offset, u
 	return -1;
 }
 
+/* Parts that are never what was asked for: this mirror has none. */
+static int give_up(struct source *source, unsigned mirror, struct error *err)
+{
+	if (err->kind == ERROR_PROTOCOL)
+		err->kind = ERROR_UNSUPPORTED;
+	if (err->kind == ERROR_UNSUPPORTED)
+		source_mark_no_ranges(source, mirror);
+	return -1;
+}
+
 /* Exactly size bytes, over as many connections as it takes. */
 static int fetch(struct source *source, uint64_t offset, uint8_t *data, size_t size, int cancel_fd,
 		 struct error *err)
@@ -104,7 +111,7 @@ static int fetch(struct source *source, uint64_t offset, uint8_t *data, size_t s
 			patience = (struct patience){.ranges = true, .cancel_fd = cancel_fd};
 		if (result < 0 && done < size &&
 		    source_try_again(source, &patience, &mirror, retry_after_ms, err) < 0)
-			return -1;
+			return give_up(source, mirror, err);
 	}
 	__atomic_store_n(&source->current, mirror, __ATOMIC_RELAXED);
 	return 0;
