@@ -44,6 +44,9 @@ class Disk:
     """A disk backed by a sparse raw file, made with `size_bytes` if it does not exist.
 
     bus: virtio, nvme, scsi or ahci. bootindex: place in the firmware's boot order, or None.
+    sector_bytes: what the disk says its logical and physical sectors are.
+    nodes: QEMU block nodes (values of -blockdev, each a dict), the last of which the disk is made of
+    instead of the plain file: for disks that fail, or are watched.
     """
 
     path: Path
@@ -52,6 +55,8 @@ class Disk:
     serial: str = ""
     bootindex: int = None
     read_only: bool = False
+    sector_bytes: int = 512
+    nodes: list = dataclasses.field(default_factory=list)
 
     def create(self):
         if not Path(self.path).exists():
@@ -382,6 +387,11 @@ class Machine:
         device += f",serial={serial}" if serial else ""
         device += f",bootindex={disk.bootindex}" if disk.bootindex is not None else ""
         args = ["-drive", drive]
+        if disk.nodes:
+            args = [word for node in disk.nodes for word in ("-blockdev", json.dumps(node))]
+            device = device.replace(f"drive=drive{number}", f"drive={disk.nodes[-1]['node-name']}")
+        if disk.sector_bytes != 512:
+            device += f",logical_block_size={disk.sector_bytes},physical_block_size={disk.sector_bytes}"
         if disk.bus == "scsi":
             args += ["-device", f"virtio-scsi-pci,id=hba{number}"]
             device += f",bus=hba{number}.0"
@@ -466,6 +476,15 @@ class Machine:
             console._thread.join(timeout=5)
         if self.qmp:
             self.qmp.close()
+
+    def quit(self):
+        """Ends QEMU in order: what its block nodes hold back is written."""
+        try:
+            self.qmp.execute("quit")
+        except MachineError:
+            pass  # it may be gone before it has answered
+        self.wait_end(30)
+        self.stop()
 
     def wait_end(self, timeout_s):
         """Waits until the machine has ended by itself (power off, or reboot with on_reboot=shutdown)."""
