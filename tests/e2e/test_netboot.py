@@ -8,6 +8,7 @@ import subprocess
 import lab as lab_module
 from machine import Disk
 
+MACHINES = True  # tests/run: needs the initramfs, and boots machines
 MAC = lab_module.MAC
 SCRIPT = f"/ipxe/script/{MAC}/auto.ipxe"
 GREETING = "written by tink-worker: grüße\n"

@@ -16,6 +16,7 @@ from blklog import cut, epochs, read_log
 from lab import MAC
 from machine import Disk
 
+MACHINES = True  # tests/run: needs the initramfs, and boots machines
 MIB = 1 << 20
 HEAD = MIB  # what the worker keeps back
 TABLE = 34 * 512  # of a GPT, at both ends
@@ -119,10 +120,10 @@ def cut_at(lab, machine, workflow, began, written_bytes, pause_s):
 def test_machine_is_killed(lab, folder, chance, mode):
     """Killed again and again at random moments of imaging; each time the disk is checked, and the machine started again."""
     cuts = (20 if LONG else 3) if mode == "write" else (5 if LONG else 1)
-    data = 96 * MIB
-    image = make_image(folder / "small.raw", 256 * MIB, data, chance)
+    data = 64 * MIB
+    image = make_image(folder / "small.raw", 160 * MIB, data, chance)
     serve(lab, folder / "small.raw")
-    disk = Disk(folder / "disk.raw", size_bytes=300 * MIB)
+    disk = Disk(folder / "disk.raw", size_bytes=192 * MIB)
     make_used_disk(disk.path, disk.size_bytes)
     parameters = {"MODE": mode, "VERIFY": "readback" if mode == "compare" else "none"}
     workflow = add_imaging(lab, **parameters)
