@@ -2,7 +2,6 @@
  * to log in registry_login.c's business. */
 #include "platform/registry.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -49,52 +48,6 @@ struct registry {
 	struct challenge challenge;
 	struct header *authorization;
 };
-
-/* Insecure registries */
-
-static bool address_in_network(const char *network, size_t size, const char *registry)
-{
-	char text[64], host[OCI_REGISTRY_SIZE];
-	uint8_t net[16], address[16];
-	const char *slash = memchr(network, '/', size);
-	uint64_t bits;
-	if (!slash || size >= sizeof(text))
-		return false;
-	memcpy(text, network, size);
-	text[size] = text[slash - network] = '\0';
-	bool v6 = registry[0] == '[';
-	snprintf(host, sizeof(host), "%s", registry + v6);
-	host[strcspn(host, v6 ? "]" : ":")] = '\0';
-	int family = v6 ? AF_INET6 : AF_INET;
-	if (inet_pton(family, text, net) != 1 || inet_pton(family, host, address) != 1 ||
-	    !text_parse_uint(text + (slash - network) + 1, 10, v6 ? 128 : 32, &bits))
-		return false;
-	if (memcmp(net, address, bits / 8) != 0)
-		return false;
-	unsigned rest = 0xff00u >> (bits % 8);
-	return bits % 8 == 0 || ((net[bits / 8] ^ address[bits / 8]) & rest & 0xff) == 0;
-}
-
-enum registry_safety registry_safety_of(const char *insecure, const char *registry)
-{
-	enum registry_safety safety = REGISTRY_TLS;
-	for (const char *at = insecure ? insecure : ""; *at;) {
-		at += strspn(at, ", \t");
-		size_t size = strcspn(at, ", \t");
-		char entry[OCI_REGISTRY_SIZE + 16], name[OCI_REGISTRY_SIZE];
-		snprintf(entry, sizeof(entry), "%.*s", (int)size, at);
-		bool plain = strncasecmp(entry, "http://", 7) == 0;
-		bool equal = size < sizeof(entry) &&
-			     strcmp(oci_registry_name(entry, name, sizeof(name)), registry) == 0;
-		if (equal && plain)
-			return REGISTRY_PLAIN;
-		/* "host/" would be a network without its bits: none. */
-		if (equal || address_in_network(at, size, registry))
-			safety = REGISTRY_PLAIN_ALLOWED;
-		at += size;
-	}
-	return safety;
-}
 
 /* A session */
 
@@ -360,32 +313,40 @@ static int check_digest(const void *data, size_t size, const struct digest *expe
 	return (int)got;
 }
 
-/* One document, by a tag (expected NULL) or by a digest. */
+/* Whether it is the document that was asked for, by a tag (expected NULL) or by a digest, and what
+ * it says. */
+static int read_document(const struct http_response *response, const struct answer *answer,
+			 const struct oci_descriptor *expected, struct registry_image *ret_image,
+			 struct error *err)
+{
+	struct digest wanted = {.type = DIGEST_NONE};
+	struct error ignored;
+	/* Schema 1 is signed, and its digest is of what was signed: it is refused by its name. */
+	if (expected)
+		wanted = expected->digest;
+	else if (!strstr(response->content_type, ".distribution.manifest.v1+"))
+		digest_parse(answer->digest, &wanted, &ignored);
+	if (expected && expected->size_bytes != STREAM_SIZE_UNKNOWN &&
+	    expected->size_bytes != response->body.size)
+		return error_set(err, ERROR_CORRUPT,
+				 "the manifest has %zu bytes, the index says %" PRIu64,
+				 response->body.size, expected->size_bytes);
+	if (check_digest(response->body.data, response->body.size, &wanted, &ret_image->digest,
+			 err) < 0)
+		return -1;
+	return oci_manifest_parse(response->body.data, response->body.size, response->content_type,
+				  &ret_image->manifest, err);
+}
+
 static int fetch(struct registry *registry, const char *version,
 		 const struct oci_descriptor *expected, struct registry_image *ret_image,
 		 struct error *err)
 {
 	struct http_response response = {.body = {.cap = OCI_MANIFEST_MAX_BYTES}};
 	struct answer answer = {.digest = ""};
-	struct digest wanted = {.type = DIGEST_NONE};
-	struct error ignored;
 	int result = get_manifest(registry, version, &response, &answer, err);
-	/* Schema 1 is signed, and its digest is of what was signed: it is refused by its name. */
-	if (expected)
-		wanted = expected->digest;
-	else if (result == 0 && !strstr(response.content_type, ".distribution.manifest.v1+"))
-		digest_parse(answer.digest, &wanted, &ignored);
-	if (result == 0 && expected && expected->size_bytes != STREAM_SIZE_UNKNOWN &&
-	    expected->size_bytes != response.body.size)
-		result = error_set(err, ERROR_CORRUPT,
-				   "the manifest has %zu bytes, the index says %" PRIu64,
-				   response.body.size, expected->size_bytes);
 	if (result == 0)
-		result = check_digest(response.body.data, response.body.size, &wanted,
-				      &ret_image->digest, err);
-	if (result == 0)
-		result = oci_manifest_parse(response.body.data, response.body.size,
-					    response.content_type, &ret_image->manifest, err);
+		result = read_document(&response, &answer, expected, ret_image, err);
 	buffer_free(&response.body);
 	return result;
 }
