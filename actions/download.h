@@ -30,7 +30,7 @@ struct download_params {
 	{"STALL_SECONDS", PARAM_UINT, PARAM_AT(type, member.stall_s), .fallback = "60", .min = 1, \
 	 .max = 86400, .doc = "a connection that brings no byte for so long is given up"}, \
 	{"CONNECTIONS", PARAM_UINT, PARAM_AT(type, member.connections), .fallback = "1", .min = 1, \
-	 .max = 16, .doc = "connections to download by, where the server serves ranges"}
+	 .max = 8, .doc = "connections to download by, where the server serves ranges"}
 
 #define CREDENTIAL_PARAMS(type, member) \
 	{"HTTP_USERNAME", PARAM_TEXT, PARAM_AT(type, member.username), \
