@@ -1,0 +1,8 @@
+/* Tar archives with a disk image, in pieces whose size the first byte says. */
+#include "tests/fuzz/fuzz_image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	try_form(&image_form_tar, data, size);
+	return 0;
+}
