@@ -10,6 +10,7 @@
 
 extern const struct action action_image2disk;
 extern const struct action action_oci2disk;
+extern const struct action action_qemuimg2disk;
 extern const struct action action_archive2disk;
 extern const struct action action_writefile;
 extern const struct action action_cexec;
@@ -19,11 +20,17 @@ extern const struct action action_waitdaemon;
 extern const struct action action_wipe;
 
 const struct action *const actions[] = {
-	&action_image2disk,   &action_oci2disk,
-	&action_archive2disk, &action_writefile,
-	&action_cexec,        &action_wipe,
-	&action_reboot,       &action_poweroff,
-	&action_waitdaemon,   NULL,
+	&action_image2disk,
+	&action_oci2disk,
+	&action_qemuimg2disk,
+	&action_archive2disk,
+	&action_writefile,
+	&action_cexec,
+	&action_wipe,
+	&action_reboot,
+	&action_poweroff,
+	&action_waitdaemon,
+	NULL,
 };
 
 bool image_name_parse(const char *image, struct image_name *ret_name)
