@@ -81,6 +81,22 @@ static const struct page pages[] = {
 	 CLOSE},
 	{"/moved-nowhere", "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", CLOSE},
 	{"/partial", "HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\nhello", CLOSE},
+	{"/part",
+	 "HTTP/1.1 206 Partial\r\nContent-Range: bytes 2-6/100\r\nETag: \"v\"\r\n"
+	 "Content-Length: 5\r\n\r\nhello",
+	 KEEP},
+	{"/part-chunks",
+	 "HTTP/1.1 206 Partial\r\nContent-Range: bytes 2-4/100\r\n"
+	 "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+	 CLOSE},
+	{"/part-length",
+	 "HTTP/1.1 206 Partial\r\nContent-Range: bytes 2-7/100\r\nContent-Length: 5\r\n\r\nhello",
+	 CLOSE},
+	{"/part-cut",
+	 "HTTP/1.1 206 Partial\r\nContent-Range: bytes 2-6/100\r\nContent-Length: 5\r\n\r\nhel",
+	 CLOSE},
+	{"/part-beyond",
+	 "HTTP/1.1 416 No\r\nContent-Range: bytes */47\r\nContent-Length: 0\r\n\r\n", CLOSE},
 	{"/nothing", "HTTP/1.1 204 No Content\r\n\r\n", CLOSE},
 	{"/silent", NULL, CLOSE},
 	{"/not-http", "220 ftp.example ready\r\n", CLOSE},
@@ -102,6 +118,7 @@ static uint8_t large[LARGE_BYTES];
 static char last_request[4096]; /* written before it is answered */
 static uint8_t uploaded[LARGE_BYTES + 4096];
 static size_t uploaded_size;
+static unsigned connections;
 
 static void send_all(int fd, const void *data, size_t size)
 {
@@ -224,6 +241,7 @@ static void *serve(void *unused)
 	(void)unused;
 	for (int fd; (fd = accept(listener, NULL, NULL)) >= 0; close(fd)) {
 		char request[4096], path[256];
+		connections++;
 		while (read_request(fd, request, sizeof(request)) &&
 		       sscanf(request, "%*s %255[^ ?]", path) == 1) {
 			memcpy(last_request, request, sizeof(request));
@@ -602,6 +620,160 @@ static int upload(const char *path, const char *field, struct stream *stream,
 	return result;
 }
 
+static void reads_headers_strictly(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line;
+		const char *etag;
+		bool strong, range_valid;
+		uint64_t first, last, total;
+		int64_t retry_after_ms;
+	} cases[] = {
+		{"ETag: \"a b\"", "\"a b\"", true, .retry_after_ms = -1},
+		{"etag:\"\"\r\n", "\"\"", true, .retry_after_ms = -1},
+		{"ETag: W/\"a\"", "W/\"a\"", false, .retry_after_ms = -1},
+		{"ETag: a", "", false, .retry_after_ms = -1},
+		{"ETag: \"a", "", false, .retry_after_ms = -1},
+		{"ETag: \"a\"b\"", "", false, .retry_after_ms = -1},
+		{"ETag: \"a\x01\"", "", false, .retry_after_ms = -1},
+		{"Content-Range: bytes 0-0/1", "", false, true, 0, 0, 1, -1},
+		{"content-range:  BYTES 5-9/10 \r\n", "", false, true, 5, 9, 10, -1},
+		{"Content-Range: bytes 5-9/*", "", false, true, 5, 9, STREAM_SIZE_UNKNOWN, -1},
+		{"Content-Range: bytes 5-9/9", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes 9-5/10", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes 5-9", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes=5-9/10", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes -5-9/10", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes +5-9/10", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes 5-9/10x", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes */*", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: items 5-9/10", .etag = "", .retry_after_ms = -1},
+		{"Content-Range: bytes 18446744073709551616-1/2", .etag = "", .retry_after_ms = -1},
+		{"Retry-After: 7", .etag = "", .retry_after_ms = 7000},
+		{"Retry-After: Sat, 01 Jan 2000 00:00:00 GMT", .etag = "", .retry_after_ms = 0},
+		{"Retry-After: -7", .etag = "", .retry_after_ms = -1},
+		{"Retry-After: soon", .etag = "", .retry_after_ms = -1},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct http_header header;
+		http_header_line(&header, "HTTP/1.1 206 X", 14);
+		http_header_line(&header, cases[i].line, strlen(cases[i].line));
+		assert_int_equal(header.answer.status, 206);
+		assert_string_equal(header.answer.etag, cases[i].etag);
+		assert_int_equal(header.answer.etag_strong, cases[i].strong);
+		assert_int_equal(header.range_valid, cases[i].range_valid);
+		if (header.range_valid) {
+			assert_true(header.range_first == cases[i].first);
+			assert_true(header.range_last == cases[i].last);
+			assert_true(header.range_total == cases[i].total);
+		}
+		assert_true(header.answer.retry_after_ms == cases[i].retry_after_ms);
+		/* A second one makes both doubtful. */
+		http_header_line(&header, "Content-Range: bytes 5-9/10", 27);
+		if (header.ranges == 2)
+			assert_false(header.range_valid);
+	}
+	/* A date tells versions apart when it is older than the answer. */
+	static const char modified[] = "Last-Modified: Mon, 23 Nov 2026 02:00:00 GMT";
+	static const struct {
+		const char *date;
+		bool strong;
+	} dates[] = {{"Date: Mon, 23 Nov 2026 02:00:01 GMT", true},
+		     {"Date: Mon, 23 Nov 2026 02:00:00 GMT", false},
+		     {"Date: today", false},
+		     {"X: y", false}};
+	for (size_t i = 0; i < COUNT(dates); i++) {
+		for (int order = 0; order < 2; order++) {
+			struct http_header header;
+			const char *lines[] = {modified, dates[i].date};
+			http_header_line(&header, "HTTP/1.1 200 X", 14);
+			http_header_line(&header, lines[order], strlen(lines[order]));
+			http_header_line(&header, lines[1 - order], strlen(lines[1 - order]));
+			assert_int_equal(header.answer.last_modified_strong, dates[i].strong);
+		}
+	}
+}
+
+static int get_part(const char *path, uint64_t start, uint64_t end, struct http_pool *pool,
+		    struct http_answer *ret_answer, struct error *err)
+{
+	char *url = url_of(path);
+	struct http_options options = quick;
+	options.pool = pool;
+	const struct http_range range = {.start = start, .end = end, .if_range = "\"v\""};
+	auto_stream struct stream *stream = NULL;
+	uint8_t data[100];
+	int result = http_get_range(url, &options, &range, &stream, ret_answer, err);
+	ssize_t got = result < 0 ? -1 : stream_read_full(stream, data, sizeof(data), err);
+	free(url);
+	return (int)got;
+}
+
+static void asks_for_parts(void **state)
+{
+	(void)state;
+	struct error err;
+	struct http_answer answered;
+	assert_ok(get_part("/part", 2, 7, NULL, &answered, &err));
+	assert_contains(last_request, "Range: bytes=2-6\r\n");
+	assert_contains(last_request, "If-Range: \"v\"\r\n");
+	assert_int_equal(answered.status, 206);
+	assert_int_equal(answered.start, 2);
+	assert_int_equal(answered.size_bytes, 5);
+	assert_int_equal(answered.total_bytes, 100);
+	assert_true(answered.accepts_ranges && answered.etag_strong && answered.has_end);
+	assert_ok(get_part("/part", 2, STREAM_SIZE_UNKNOWN, NULL, &answered, &err));
+	assert_contains(last_request, "Range: bytes=2-\r\n");
+	/* The whole is an answer as well. */
+	assert_int_equal(get_part("/whole", 2, 3, NULL, &answered, &err), 5);
+	assert_int_equal(answered.status, 200);
+	assert_int_equal(answered.start, 0);
+	/* Another part; more than the part; a part with another length; a part that is cut. */
+	assert_fails(get_part("/part", 3, 8, NULL, &answered, &err), ERROR_PROTOCOL, "from 3");
+	assert_fails(get_part("/part", 2, 6, NULL, &answered, &err), ERROR_PROTOCOL, "2 to 6");
+	assert_fails(get_part("/partial", 0, 5, NULL, &answered, &err), ERROR_PROTOCOL,
+		     "Content-Range");
+	assert_fails(get_part("/part-chunks", 2, 5, NULL, &answered, &err), ERROR_PROTOCOL,
+		     "more than");
+	assert_fails(get_part("/part-length", 2, 8, NULL, &answered, &err), ERROR_PROTOCOL,
+		     "length of 5");
+	assert_fails(get_part("/part-cut", 2, 7, NULL, &answered, &err), ERROR_NETWORK, "cut");
+	assert_fails(get_part("/part-beyond", 50, 60, NULL, &answered, &err), ERROR_INPUT, "416");
+	assert_int_equal(answered.status, 416);
+	assert_int_equal(answered.total_bytes, 47);
+}
+
+static void keeps_connections_in_a_pool(void **state)
+{
+	(void)state;
+	struct error err;
+	struct http_answer answered;
+	struct http_pool *pool = http_pool_new();
+	unsigned before = connections;
+	for (int i = 0; i < 5; i++)
+		assert_ok(get_part("/part", 2, 7, pool, &answered, &err));
+	assert_int_equal(connections - before, 1);
+	http_pool_free(pool);
+}
+
+static void says_what_is_wrong_with_a_ca_file(void **state)
+{
+	(void)state;
+	struct error err;
+	char *directory = directory_make(), *file = path_in(directory, "ca.pem");
+	auto_buffer struct buffer body = {.cap = 100};
+	struct http_options options = quick;
+	options.ca_file = file;
+	assert_fails(get_with(&options, "/whole", &body, NULL, &err), ERROR_INPUT, file);
+	file_write(file, "nothing", 7);
+	assert_fails(get_with(&options, "/whole", &body, NULL, &err), ERROR_INPUT, "PEM");
+	options.ca_file = "";
+	assert_ok(get_with(&options, "/whole", &body, NULL, &err));
+	free(file);
+	directory_remove(directory);
+}
+
 /* A stage that says another length than what is below has. */
 struct announced {
 	struct stream stream;
@@ -740,6 +912,10 @@ int main(void)
 		cmocka_unit_test(ends_when_cancelled),
 		cmocka_unit_test(keeps_small_bodies_below_their_cap),
 		cmocka_unit_test(reads_file_urls),
+		cmocka_unit_test(reads_headers_strictly),
+		cmocka_unit_test(asks_for_parts),
+		cmocka_unit_test(keeps_connections_in_a_pool),
+		cmocka_unit_test(says_what_is_wrong_with_a_ca_file),
 		cmocka_unit_test(sends_streams),
 		cmocka_unit_test(says_why_nothing_was_stored),
 		cmocka_unit_test(exchanges_on_a_kept_connection),
