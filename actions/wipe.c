@@ -59,7 +59,6 @@ static void tell(void *context, struct action_progress *progress)
 
 static void enter(void *context, const char *phase)
 {
-	log_info(phase);
 	progress_phase(context, phase);
 }
 
