@@ -421,7 +421,7 @@ static int find_path(const char *path, int64_t timeout_ms, char *ret_path, size_
 {
 	int64_t deadline = clock_monotonic_ms() + timeout_ms;
 	struct disk_terms terms;
-	struct error computed;
+	struct error computed = {.kind = ERROR_NONE};
 	bool with_udev = access("/run/udev/control", F_OK) == 0;
 	for (;;) {
 		int there = look_at_node(path, err);
@@ -440,6 +440,10 @@ static int find_path(const char *path, int64_t timeout_ms, char *ret_path, size_
 		if (last)
 			break;
 		poll(NULL, 0, PATH_POLL_MS);
+	}
+	if (computed.kind == ERROR_INPUT) {
+		*err = computed;
+		return error_wrap(err, "there is no such link, and");
 	}
 	error_set(err, ERROR_NOT_FOUND,
 		  "%s does not exist (waited %" PRId64 " s); this machine has: ", path,
