@@ -168,8 +168,9 @@ static int read_data(struct sparse *self, uint8_t *data, size_t size, size_t *re
 		if (read_whole(self, data, count, err) < 0)
 			return -1;
 	} else {
-		for (size_t i = 0; i < count; i += 4)
-			memcpy(data + i, self->fill, 4);
+		memcpy(data, self->fill, 4);
+		for (size_t have = 4; have < count; have *= 2)
+			memcpy(data + have, data, have < count - have ? have : count - have);
 	}
 	self->crc = crc32_add(self->crc, data, count);
 	self->offset += count;

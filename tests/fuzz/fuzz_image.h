@@ -90,7 +90,8 @@ static inline int read_disk(struct image *image, struct disk *disk, struct error
 	static uint8_t data[BUFFER];
 	struct extent extent;
 	int result = 1;
-	for (unsigned i = 0; i < 20000 && result > 0; i++) {
+	unsigned most = disk->size > DISK_MOST ? 200 : UINT32_MAX;
+	for (unsigned i = 0; i < most && result > 0; i++) {
 		result = image->operations->read(image, data, sizeof(data), &extent, err);
 		if (result == 0)
 			require(disk->seen_bytes == disk->size);
