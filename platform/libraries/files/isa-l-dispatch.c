@@ -3,12 +3,13 @@
  * processor has. Instead of the library's own dispatchers, which name every function it has.
  */
 #include <stdint.h>
+#include <string.h>
+
+#include "igzip_lib.h"
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
-
-struct inflate_state;
 
 int decode_huffman_code_block_stateless(struct inflate_state *state, uint8_t *start_out);
 int decode_huffman_code_block_stateless_base(struct inflate_state *state, uint8_t *start_out);
@@ -78,4 +79,15 @@ uint32_t isal_adler32_bam1(uint32_t seed, const uint8_t *data, uint64_t size)
 		b = (b + a) % BASE;
 	}
 	return b << 16 | (a == 0 ? BASE - 1 : a - 1);
+}
+
+/* The rest of these two is in igzip.c, with all of the compression. */
+void isal_gzip_header_init(struct isal_gzip_header *header)
+{
+	memset(header, 0, sizeof(*header));
+}
+
+void isal_zlib_header_init(struct isal_zlib_header *header)
+{
+	memset(header, 0, sizeof(*header));
 }
