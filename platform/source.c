@@ -18,8 +18,8 @@
 enum {
 	TRIES = 3,
 	CONNECTIONS_MAX = 8,
-	RETRY_BASE_MS = 500,
-	RETRY_MAX_MS = 30000,
+	PAUSE_MS = 500,
+	PAUSE_MAX_MS = 30000,
 	RETRY_AFTER_MAX_MS = 60000,
 	/* Two servers that count their versions would both say "1". */
 	ETAG_SPEAKS_FOR_ITSELF = 8
@@ -239,15 +239,15 @@ static int pause_for(const struct patience *patience, int64_t pause_ms, struct e
 	return 0;
 }
 
-int source_pause(const struct patience *patience, unsigned round, struct error *err)
+int source_pause(const struct source *source, const struct patience *patience, struct error *err)
 {
-	return pause_for(patience, clock_backoff_ms(round, RETRY_BASE_MS, RETRY_MAX_MS), err);
+	return pause_for(patience, clock_backoff_ms(0, source->pause_ms, PAUSE_MAX_MS), err);
 }
 
 /* The pause before the next round; -1 when it is time to give up. */
 static int64_t next_pause(const struct source *source, struct patience *patience)
 {
-	int64_t pause = clock_backoff_ms(patience->rounds - 1, RETRY_BASE_MS, RETRY_MAX_MS);
+	int64_t pause = clock_backoff_ms(patience->rounds - 1, source->pause_ms, PAUSE_MAX_MS);
 	int64_t most = RETRY_AFTER_MAX_MS;
 	if (source->retry_ms > 0) {
 		most = patience->since_ms + source->retry_ms - clock_monotonic_ms();
@@ -359,6 +359,7 @@ static int take_options(struct source *source, const struct source_options *opti
 {
 	source->http = options->http;
 	source->tries = options->tries ? options->tries : TRIES;
+	source->pause_ms = options->pause_ms ? options->pause_ms : PAUSE_MS;
 	source->retry_ms = options->retry_ms;
 	source->connections =
 		options->connections < CONNECTIONS_MAX ? options->connections : CONNECTIONS_MAX;

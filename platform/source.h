@@ -16,11 +16,12 @@ struct source_options {
 	const char *const *urls;
 	struct http_options http; /* its texts are borrowed for the life of the source */
 	/* How often in a row all mirrors may fail, or break without a new byte, before the source
-	 * gives up; 0: the default, 3. Between the rounds there is a pause, growing from half a
-	 * second; at least as long as
-	 * Retry-After asks for, but not above a minute (with retry_ms: what is left of it). A
-	 * mirror whose failure will not pass (404, another length) is not tried again. */
+	 * gives up; 0: the default, 3. Between the rounds there is a pause, twice as long each
+	 * time; at least what Retry-After asks for, but not above a minute (with retry_ms: what is
+	 * left of it). A mirror whose failure will not pass (404, another length) is not tried
+	 * again. */
 	unsigned tries;
+	int64_t pause_ms; /* the first pause, of which up to a half is left to chance; 0: 500 */
 	/* How long failures are retried, from the first one without a new byte; then tries does
 	 * not count. 0: tries counts. */
 	int64_t retry_ms;

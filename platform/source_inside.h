@@ -12,7 +12,8 @@
 enum {
 	SOURCE_SHOWN_SIZE = 512,
 	SOURCE_REASON_SIZE = 400,
-	SOURCE_SEGMENT_BYTES = 4 << 20
+	SOURCE_SEGMENT_BYTES = 4 << 20,
+	SEGMENTS_OVERLAP = 512
 };
 
 /* What tells one version of a thing from another (RFC 9110, 8.8). Texts are "" without. */
@@ -45,7 +46,7 @@ struct source {
 	struct http_options http; /* headers: in request() only */
 	struct http_pool *pool;
 	unsigned tries;
-	int64_t retry_ms;
+	int64_t pause_ms, retry_ms;
 	unsigned connections;
 	int (*authorize)(void *context, const char *const **ret_headers, struct error *err);
 	void *context;
@@ -90,8 +91,8 @@ int source_request(struct source *source, unsigned mirror, const struct http_ran
 int source_try_again(struct source *source, struct patience *patience, unsigned *mirror,
 		     int64_t retry_after_ms, struct error *err);
 
-/* A pause as before the next round; ERROR_CANCELLED. */
-int source_pause(const struct patience *patience, unsigned round, struct error *err);
+/* A pause as before the second round; ERROR_CANCELLED. */
+int source_pause(const struct source *source, const struct patience *patience, struct error *err);
 
 /* A usable mirror, the one in use if it is one. -1 when there is none: err tells why. */
 int source_choose(struct source *source, const struct patience *patience, unsigned *ret_mirror,
@@ -114,7 +115,10 @@ int source_file_open(const char *url, const struct http_range *range, struct str
 struct segments;
 int segments_start(struct source *source, uint64_t offset, struct segments **ret_segments,
 		   struct error *err);
-/* As a stream's read. ERROR_UNSUPPORTED: the ranges were refused, nothing of this read is lost. */
+/* The bytes before the first segment, SEGMENTS_OVERLAP or fewer: they must come again with it. */
+void segments_expect(struct segments *segments, const uint8_t *data, size_t size);
+/* As a stream's read. ERROR_UNSUPPORTED: the ranges were refused, or cannot be right; nothing of
+ * this read is lost. */
 ssize_t segments_read(struct segments *segments, void *data, size_t size, struct error *err);
 void segments_stop(struct segments *segments);
 

@@ -11,7 +11,7 @@
 #include "platform/source_inside.h"
 
 enum {
-	MEMORY_MAX = 24 << 20,
+	MEMORY_MAX = 24 << 20, /* and the overlaps */
 	SMALL_SEGMENT_BYTES = 2 << 20,
 	MANY_CONNECTIONS = 4,
 	SLOTS_MAX = MEMORY_MAX / SMALL_SEGMENT_BYTES,
@@ -133,7 +133,7 @@ int source_read_at(struct source *source, uint64_t offset, void *data, size_t si
 /* Segments, in order, by several threads. */
 
 struct slot {
-	uint8_t *data;
+	uint8_t *data; /* SEGMENTS_OVERLAP bytes of the segment before, then the segment */
 	bool ready;
 	int result;
 	struct error failure;
@@ -150,7 +150,10 @@ struct segments {
 	pthread_cond_t changed;
 	uint64_t next;    /* segment to be fetched */
 	uint64_t reading; /* segment to be read */
-	size_t at;        /* in it; the reader's own */
+	/* The reader's own: where it is in it, and the last bytes that it has been given. */
+	size_t at;
+	uint8_t last[SEGMENTS_OVERLAP];
+	size_t last_size;
 	bool stop;
 	pthread_t threads[THREADS_MAX];
 	struct slot slots[SLOTS_MAX];
@@ -197,6 +200,23 @@ static void *run(void *argument)
 	return NULL;
 }
 
+void segments_expect(struct segments *self, const uint8_t *data, size_t size)
+{
+	size_t count = size < SEGMENTS_OVERLAP ? size : SEGMENTS_OVERLAP;
+	memcpy(self->last, data + size - count, count);
+	self->last_size = count;
+}
+
+/* At the beginning of a segment: what comes twice must be the same. */
+static int check_overlap(const struct segments *self, const struct slot *slot, struct error *err)
+{
+	if (memcmp(slot->data + SEGMENTS_OVERLAP - self->last_size, self->last, self->last_size) ==
+	    0)
+		return 0;
+	return error_set(err, ERROR_UNSUPPORTED, "%s gives other bytes than its ranges say",
+			 source_shown(self->source));
+}
+
 ssize_t segments_read(struct segments *self, void *data, size_t size, struct error *err)
 {
 	size_t all = size_of(self, self->reading);
@@ -213,10 +233,14 @@ ssize_t segments_read(struct segments *self, void *data, size_t size, struct err
 		*err = slot->failure;
 		return -1;
 	}
+	if (self->at == 0 && check_overlap(self, slot, err) < 0)
+		return -1;
 	size_t count = all - self->at < size ? all - self->at : size;
-	memcpy(data, slot->data + self->at, count);
+	const uint8_t *segment = slot->data + SEGMENTS_OVERLAP;
+	memcpy(data, segment + self->at, count);
 	self->at += count;
 	if (self->at == all) {
+		segments_expect(self, segment, all);
 		pthread_mutex_lock(&self->lock);
 		self->at = 0;
 		slot->ready = false;
@@ -266,7 +290,7 @@ static int start_threads(struct segments *self, struct error *err)
 	if (watch(self, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < self->slot_count; i++) {
-		self->slots[i].data = malloc(self->segment_bytes);
+		self->slots[i].data = malloc(self->segment_bytes + SEGMENTS_OVERLAP);
 		if (!self->slots[i].data)
 			return error_set(err, ERROR_MEMORY,
 					 "no memory for %u segments of %zu bytes", self->slot_count,

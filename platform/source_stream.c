@@ -331,13 +331,15 @@ static int broke(struct source_stream *self, struct error *err)
 		if (error_is_retryable(err))
 			return progress >= GOOD_PROGRESS_BYTES
 				       ? 0
-				       : source_pause(&self->patience, 0, err);
+				       : source_pause(self->source, &self->patience, err);
 	}
 	return source_try_again(self->source, &self->patience, &self->mirror, -1, err);
 }
 
 static ssize_t read_segments(struct source_stream *self, void *data, size_t size, struct error *err)
 {
+	if (self->offset == self->segments_at)
+		segments_expect(self->segments, self->tail, self->tail_size);
 	ssize_t got = segments_read(self->segments, data, size, err);
 	if (got >= 0 || err->kind != ERROR_UNSUPPORTED)
 		return got;
