@@ -26,7 +26,7 @@ static const struct param params[] = {
 	 .doc = "what is written to the disk: its bytes, by either name"},
 	{"EXTRA_ARGS", PARAM_TEXT, PARAM_AT(struct qemuimg2disk, extra_args),
 	 .doc = "options of qemu-img convert: those that mean nothing here are taken (-p -q -U -W "
-		"-n -C -m -t -T -S -f qcow2|raw --target-is-zero), others are an error"},
+		"-n -C -m -t -T -S -f qcow2, -f raw, --target-is-zero), others are an error"},
 	{.name = NULL},
 };
 
