@@ -12,6 +12,7 @@ extern const struct action action_image2disk;
 extern const struct action action_oci2disk;
 extern const struct action action_qemuimg2disk;
 extern const struct action action_archive2disk;
+extern const struct action action_slurp;
 extern const struct action action_writefile;
 extern const struct action action_cexec;
 extern const struct action action_reboot;
@@ -20,17 +21,9 @@ extern const struct action action_waitdaemon;
 extern const struct action action_wipe;
 
 const struct action *const actions[] = {
-	&action_image2disk,
-	&action_oci2disk,
-	&action_qemuimg2disk,
-	&action_archive2disk,
-	&action_writefile,
-	&action_cexec,
-	&action_wipe,
-	&action_reboot,
-	&action_poweroff,
-	&action_waitdaemon,
-	NULL,
+	&action_image2disk, &action_oci2disk,  &action_qemuimg2disk, &action_archive2disk,
+	&action_slurp,      &action_writefile, &action_cexec,        &action_wipe,
+	&action_reboot,     &action_poweroff,  &action_waitdaemon,   NULL,
 };
 
 bool image_name_parse(const char *image, struct image_name *ret_name)
