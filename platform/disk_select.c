@@ -159,33 +159,38 @@ static bool matches_all(const struct disk_terms *terms, struct candidate *candid
 	return true;
 }
 
-/* Other kinds than disks that hold data by themselves are looked at when they are asked for. */
+/* Whether this term asks for the disk although it is none that holds data by itself. */
+static bool asks_for(const struct disk_term *term, const struct disk_facts *disk)
+{
+	const char *value = term->value;
+	if (term->operator!= DISK_EQUAL)
+		return false;
+	/* File systems are on arrays and mappings as well. */
+	if (is_of_file_system(term->key))
+		return strcmp(disk->type, "dm") == 0 || strcmp(disk->type, "md") == 0;
+	if (strpbrk(value, "*?"))
+		return false;
+	if (term->key == DISK_KEY_NAME)
+		return strcasecmp(strncmp(value, "/dev/", 5) == 0 ? value + 5 : value,
+				  disk->name) == 0;
+	if (term->key == DISK_KEY_BY_ID)
+		return id_matches(value, disk);
+	return term->key == DISK_KEY_TYPE && strcasecmp(value, disk->type) == 0 &&
+	       strcmp(disk->type, "ram") != 0 && !disk->read_only;
+}
+
 static bool is_looked_at(const struct disk_terms *terms, const struct disk_facts *disk)
 {
-	if (disk->ordinary)
-		return true;
-	if (disk->size_bytes == 0)
-		return false;
-	for (unsigned i = 0; i < terms->count; i++) {
-		const struct disk_term *term = &terms->terms[i];
-		const char *value = term->value;
-		if (term->operator!= DISK_EQUAL || strpbrk(value, "*?"))
-			continue;
-		if (term->key == DISK_KEY_NAME &&
-		    strcasecmp(strncmp(value, "/dev/", 5) == 0 ? value + 5 : value, disk->name) ==
-			    0)
-			return true;
-		if (term->key == DISK_KEY_TYPE && strcasecmp(value, disk->type) == 0 &&
-		    strcmp(disk->type, "ram") != 0 && !disk->read_only)
-			return true;
-	}
-	return false;
+	bool asked_for = disk->ordinary;
+	for (unsigned i = 0; i < terms->count; i++)
+		asked_for = asked_for || asks_for(&terms->terms[i], disk);
+	return asked_for && disk->size_bytes > 0;
 }
 
 struct search {
 	const struct disk_terms *terms;
 	const struct disk_facts *disk;
-	bool on_disks, on_partitions;
+	bool on_disks, on_partitions, by_file_system;
 	unsigned count;
 	struct {
 		char name[64], disk[64], wwn[128];
@@ -196,6 +201,10 @@ struct search {
 static void try_device(struct search *search, const struct disk_facts *facts)
 {
 	struct candidate candidate = {.facts = facts, .disk = search->disk};
+	/* A member of an array, or a path of a multipath disk, shows the file system of the whole.
+	 */
+	if (search->by_file_system && disk_users_has_holder(facts->name))
+		return;
 	if (search->count == MATCHES_MOST || !matches_all(search->terms, &candidate))
 		return;
 	snprintf(search->matches[search->count].name, 64, "%s", facts->name);
@@ -334,6 +343,8 @@ static int select_by_terms(const char *text, const struct disk_terms *terms, cha
 			search.on_disks = false;
 		if (is_of_partition(terms->terms[i].key) || is_of_file_system(terms->terms[i].key))
 			search.on_partitions = true;
+		if (is_of_file_system(terms->terms[i].key))
+			search.by_file_system = true;
 	}
 	disk_facts_each(visit_disk, &search);
 	join_paths(&search);

@@ -19,9 +19,10 @@
  *   partlabel partuuid     of the partition table (also by-partlabel, by-partuuid)
  *   label uuid  of the file system (also by-label, by-uuid), on a partition or a whole disk
  *
- * Only what holds data by itself is looked at (see disk_facts.h: ordinary), unless name= without
- * wildcards, or type= with the kind, asks for another kind. Several paths to one disk (same wwn and
- * size) count as one: the multipath device when there is one, else the first.
+ * Only what holds data by itself is looked at (see disk_facts.h: ordinary), unless name= or by-id=
+ * without wildcards, or type= with the kind, asks for another kind; label and uuid also on arrays
+ * and mappings, and then not on their members. Several paths to one disk (same wwn and size) count
+ * as one: the multipath device when there is one, else the first.
  */
 #ifndef PLATFORM_DISK_SELECT_H
 #define PLATFORM_DISK_SELECT_H

@@ -208,6 +208,12 @@ static bool find_holder(const char *name, unsigned deep, char *out, size_t out_s
 	return found;
 }
 
+bool disk_users_has_holder(const char *name)
+{
+	char ignored[400];
+	return find_holder(name, 0, ignored, sizeof(ignored));
+}
+
 static bool find_user(const char *name, unsigned deep, char *out, size_t out_size)
 {
 	struct device device = {.name = name};

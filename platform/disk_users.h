@@ -15,6 +15,9 @@
  */
 bool disk_users_find(const char *name, char *out, size_t out_size);
 
+/* Whether the device itself is part of an array or a mapping. */
+bool disk_users_has_holder(const char *name);
+
 /* Programs other than this one that have the device or one of its partitions open: "open in qemu
  * (1234)". False when there is none. */
 bool disk_users_find_programs(const char *name, char *out, size_t out_size);

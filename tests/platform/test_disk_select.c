@@ -166,6 +166,8 @@ static void selects_among_virtio_and_mmc(void **state)
 	/* Read-only: no target, but by its name. */
 	refuses("serial=config", ERROR_NOT_FOUND, "no disk fits");
 	selects("name=vdc", "/dev/vdc");
+	selects("by-id=virtio-config", "/dev/vdc");
+	refuses("by-id=virtio-conf*", ERROR_NOT_FOUND, "no disk fits");
 	tree_add(root, "/sys/block/mmcblk0boot0 -> ../devices/x/block/mmcblk0boot0\n"
 		       "/sys/class/block/mmcblk0boot0 -> ../../devices/x/block/mmcblk0boot0\n"
 		       "/sys/devices/x/block/mmcblk0boot0/size = 8192\\n\n");
