@@ -47,6 +47,7 @@ class Disk:
     sector_bytes: what the disk says its logical and physical sectors are.
     nodes: QEMU block nodes (values of -blockdev, each a dict), the last of which the disk is made of
     instead of the plain file: for disks that fail, or are watched.
+    removable: Machine.unplug() can take it out.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Disk:
     read_only: bool = False
     sector_bytes: int = 512
     nodes: list = dataclasses.field(default_factory=list)
+    removable: bool = False
 
     def create(self):
         if not Path(self.path).exists():
@@ -390,6 +392,7 @@ class Machine:
         if disk.nodes:
             args = [word for node in disk.nodes for word in ("-blockdev", json.dumps(node))]
             device = device.replace(f"drive=drive{number}", f"drive={disk.nodes[-1]['node-name']}")
+            device += "" if disk.bus == "nvme" else ",werror=report,rerror=report"  # a full disk would stop the machine
         if disk.sector_bytes != 512:
             device += f",logical_block_size={disk.sector_bytes},physical_block_size={disk.sector_bytes}"
         if disk.bus == "scsi":
@@ -397,6 +400,9 @@ class Machine:
             device += f",bus=hba{number}.0"
         elif disk.bus == "ahci":
             device += f",bus=ide.{number}"
+        elif disk.removable:  # what sits in the chipset's own slots stays there
+            args += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1}"]
+            device += f",bus=port{number}"
         return args + ["-device", device]
 
     @staticmethod
@@ -553,6 +559,12 @@ class Machine:
 
     def set_link(self, up, nic=0):
         self.qmp.execute("set_link", name=f"nic{nic}", up=up)
+
+    def unplug(self, number, timeout_s=30):
+        """Takes a disk out (see Disk.removable) and waits until it is gone."""
+        seen = self.qmp.count("DEVICE_DELETED")
+        self.qmp.execute("device_del", id=f"disk{number}")
+        self.qmp.wait_event("DEVICE_DELETED", timeout_s, seen)
 
     def block_stats(self):
         """Bytes read and written per disk, by its number."""
