@@ -35,8 +35,14 @@ struct work {
 	struct disk_writer *writer;
 	struct progress *progress;
 	uint64_t image_bytes; /* the end of the image, as far as is known */
-	bool touched;         /* the disk is not what it was */
-	bool checked;         /* its sectors fit the image's partition table */
+	/* What holds of the disk if the next step fails. */
+	enum {
+		DISK_UNTOUCHED,
+		DISK_BEGUN,   /* its old beginning may still be there */
+		DISK_CLEARED, /* it has no beginning */
+		DISK_FINISHING
+	} state;
+	bool checked; /* its sectors fit the image's partition table */
 	/* Read by the thread that tells the progress. */
 	bool verifying;
 	uint64_t verified_bytes;
@@ -122,13 +128,16 @@ static int check_sectors(struct work *work, const uint8_t *head, size_t size, st
 static int begin(struct work *work, const struct extent *first, const uint8_t *data,
 		 struct error *err)
 {
-	if (work->touched)
+	if (work->state != DISK_UNTOUCHED)
 		return 0;
 	if (first->offset == 0 && !first->zero && first->size_bytes >= DISK_HEAD_BYTES / 8 &&
 	    check_sectors(work, data, (size_t)first->size_bytes, err) < 0)
 		return -1;
-	work->touched = true;
-	return disk_writer_begin(work->writer, err);
+	work->state = DISK_BEGUN;
+	if (disk_writer_begin(work->writer, err) < 0)
+		return -1;
+	work->state = DISK_CLEARED;
+	return 0;
 }
 
 /* The extents, one after the other, from the image into the writer. */
@@ -175,6 +184,7 @@ static int write_image(struct work *work, struct error *err)
 		if (disk_writer_verify(work->writer, count_verified, work, err) < 0)
 			return -1;
 	}
+	work->state = DISK_FINISHING;
 	return disk_writer_finish(work->writer, err);
 }
 
@@ -264,7 +274,9 @@ static int open_and_write(struct work *work, struct error *err)
 	int result = write_image(work, err);
 	progress_stop(work->progress);
 	work->progress = NULL;
-	if (result < 0 && work->touched)
+	if (result < 0 && work->state == DISK_BEGUN)
+		error_append(err, "; what was on %s may still be there", work->disk.path);
+	if (result < 0 && work->state == DISK_CLEARED)
 		error_append(err, "; %s was left without its beginning and does not boot",
 			     work->disk.path);
 	return result;

@@ -8,6 +8,7 @@
 #include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -121,10 +122,64 @@ char *disk_describe(const struct disk *disk, char *out, size_t out_size)
 	return out;
 }
 
+void disk_forget_cache(const struct disk *disk)
+{
+	/* BLKFLSBUF drops the buffers of the device itself, too; where it is refused the advice
+	 * will do. */
+	ioctl(disk->fd, BLKFLSBUF, 0);
+	posix_fadvise(disk->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+/* A disk that was taken out has size 0, or is not there any more. */
+static bool is_gone(const struct disk *disk, int errnum)
+{
+	uint64_t size_bytes = 0;
+	return errnum == ENODEV || errnum == ENXIO ||
+	       ioctl(disk->fd, BLKGETSIZE64, &size_bytes) < 0 || size_bytes < disk->size_bytes;
+}
+
+/* What the kernel's block layer means by an errno (blk_errors in block/blk-core.c). */
+static const char *block_error(int errnum)
+{
+	switch (errnum) {
+	case ENODATA:
+		return "the disk has a medium error";
+	case EILSEQ:
+		return "the disk says that the data's protection information is wrong";
+	case EREMOTEIO:
+		return "the disk says that it failed (target error)";
+	case ENOLINK:
+		return "the transport to the disk failed";
+	case ETIMEDOUT:
+		return "the disk does not answer";
+	case EBADE:
+		return "the disk is reserved by another machine";
+	default:
+		return NULL;
+	}
+}
+
+int disk_error(const struct disk *disk, struct error *err, const char *format, ...)
+{
+	int errnum = errno;
+	char what[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	const char *meaning = is_gone(disk, errnum) ? "the disk is gone (taken out, or it failed)"
+						    : block_error(errnum);
+	if (!meaning)
+		return error_errno(err, errnum, "%s", what);
+	error_errno(err, errnum, "%s: %s", what, meaning);
+	err->kind = ERROR_IO;
+	return -1;
+}
+
 int disk_finish(struct disk *disk, struct error *err)
 {
 	if (fsync(disk->fd) < 0)
-		return error_sys(err, "flush %s", disk->path);
+		return disk_error(disk, err, "flush %s", disk->path);
 	int fd = take_fd(&disk->fd);
 	return close(fd) < 0 ? error_sys(err, "close %s", disk->path) : 0;
 }

@@ -98,7 +98,8 @@ int disk_writer_verify(struct disk_writer *writer,
 		       struct error *err);
 
 /* Writes the beginning, its first sector last, and flushes; with options.record it is read back,
- * too, and cleared again when it differs. */
+ * too. When any of this fails the first sector is cleared again; the error says whether that
+ * worked. */
 int disk_writer_finish(struct disk_writer *writer, struct error *err);
 
 /* Ends the threads and frees. What was not finished stays without a beginning. */
@@ -123,6 +124,18 @@ struct disk_writer_counts disk_writer_counts(struct disk_writer *writer);
  */
 int disk_reread_partitions(const struct disk *disk, int64_t timeout_ms, unsigned *ret_count,
 			   struct error *err);
+
+/* Drops what the kernel's page cache knows of the disk and is flushed: the next reading asks the
+ * disk. */
+void disk_forget_cache(const struct disk *disk);
+
+/*
+ * Sets an error from errno, as error_sys(), for a system call on the disk that has just failed; in
+ * the words of somebody who stands in front of it: the disk is gone, has a medium error … Returns
+ * -1.
+ */
+int disk_error(const struct disk *disk, struct error *err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Closes after everything was written; ERROR_IO when the last flush fails. */
 int disk_finish(struct disk *disk, struct error *err);

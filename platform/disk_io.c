@@ -107,7 +107,8 @@ static int put_all(const struct disk_io *io, int fd, const uint8_t *data, uint64
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return error_sys(err, "write %s at byte %" PRIu64, io->disk->path, offset);
+			return disk_error(io->disk, err, "write %s at byte %" PRIu64,
+					  io->disk->path, offset);
 		if (done == 0)
 			return error_set(err, ERROR_IO,
 					 "write %s at byte %" PRIu64 ": no byte was taken",
@@ -122,7 +123,7 @@ static int put_all(const struct disk_io *io, int fd, const uint8_t *data, uint64
 static int sync_cache(const struct disk_io *io, struct error *err)
 {
 	if (fsync(io->disk->fd) < 0)
-		return error_sys(err, "flush %s", io->disk->path);
+		return disk_error(io->disk, err, "flush %s", io->disk->path);
 	posix_fadvise(io->disk->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return 0;
 }
@@ -259,8 +260,8 @@ int disk_io_read(struct disk_io *io, struct disk_scratch *scratch, uint64_t offs
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return error_sys(err, "read %s at byte %" PRIu64, io->disk->path,
-					 offset + done);
+			return disk_error(io->disk, err, "read %s at byte %" PRIu64, io->disk->path,
+					  offset + done);
 		if (got == 0)
 			return error_set(err, ERROR_IO, "%s ends at byte %" PRIu64, io->disk->path,
 					 offset + done);
@@ -273,12 +274,4 @@ int disk_io_read(struct disk_io *io, struct disk_scratch *scratch, uint64_t offs
 int disk_io_flush(struct disk_io *io, struct error *err)
 {
 	return sync_cache(io, err);
-}
-
-void disk_io_forget_cache(struct disk_io *io)
-{
-	/* All is flushed: what is dropped is clean. BLKFLSBUF also empties a device's own buffers
-	 * where a driver has some; a partition refuses it to nobody. */
-	ioctl(io->disk->fd, BLKFLSBUF, 0);
-	posix_fadvise(io->disk->fd, 0, 0, POSIX_FADV_DONTNEED);
 }

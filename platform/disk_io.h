@@ -52,9 +52,6 @@ int disk_io_read(struct disk_io *io, struct disk_scratch *scratch, uint64_t offs
 /* All that was written is on the medium. */
 int disk_io_flush(struct disk_io *io, struct error *err);
 
-/* Drops what the page cache knows of the disk, for a reading that is to ask the disk. */
-void disk_io_forget_cache(struct disk_io *io);
-
 bool disk_io_is_zero(const uint8_t *data, size_t size);
 
 /* Adds to one of the counts. */

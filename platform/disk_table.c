@@ -155,10 +155,32 @@ static int write_both(const struct disk *disk, const struct copy *primary,
 	return flush(disk, err);
 }
 
+/* Reads from the medium what was just written. What differs is the disk's failure, not the image's.
+ */
+static int check_written(const struct disk *disk, const struct copy *primary,
+			 const struct copy *backup, const uint8_t *mbr, struct error *err)
+{
+	auto_copy struct copy new_primary = {.entries = NULL}, new_backup = {.entries = NULL};
+	uint8_t new_mbr[SECTOR_BYTES_MOST];
+	size_t sector = disk->sector_bytes;
+	disk_forget_cache(disk);
+	int result = read_both(disk, &new_primary, &new_backup, err);
+	if (result == 0)
+		result = read_at(disk, new_mbr, sector, 0, err);
+	if (result == 0 && (memcmp(new_primary.sector, primary->sector, sector) != 0 ||
+			    memcmp(new_backup.sector, backup->sector, sector) != 0 ||
+			    memcmp(new_mbr, mbr, sector) != 0))
+		result = error_set(err, ERROR_IO, "other bytes are there");
+	if (result == 0)
+		return 0;
+	err->kind = ERROR_IO;
+	return error_wrap(err, "the partition table was written and does not read as written (is "
+			       "the disk failing?)");
+}
+
 static int move(const struct disk *disk, uint8_t *mbr, bool *ret_moved, struct error *err)
 {
 	auto_copy struct copy primary = {.entries = NULL}, backup = {.entries = NULL};
-	auto_copy struct copy new_primary = {.entries = NULL}, new_backup = {.entries = NULL};
 	uint64_t last_lba = disk->size_bytes / disk->sector_bytes - 1;
 	if (read_both(disk, &primary, &backup, err) < 0)
 		return -1;
@@ -168,9 +190,7 @@ static int move(const struct disk *disk, uint8_t *mbr, bool *ret_moved, struct e
 	if (plan(disk, &primary, &backup, last_lba, err) < 0 ||
 	    write_both(disk, &primary, &backup, mbr, err) < 0)
 		return -1;
-	/* From the medium, as far as the kernel lets go of its copy. */
-	posix_fadvise(disk->fd, 0, 0, POSIX_FADV_DONTNEED);
-	return read_both(disk, &new_primary, &new_backup, err);
+	return check_written(disk, &primary, &backup, mbr, err);
 }
 
 int disk_move_backup_gpt(const struct disk *disk, bool *ret_moved, struct error *err)

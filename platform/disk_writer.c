@@ -460,7 +460,7 @@ int disk_writer_verify(struct disk_writer *writer,
 {
 	if (!writer->options.record)
 		return error_set(err, ERROR_BUG, "nothing was recorded to be verified");
-	disk_io_forget_cache(&writer->io);
+	disk_forget_cache(writer->disk);
 	for (size_t i = 0; i < writer->record_count; i++) {
 		struct job job = {.kind = JOB_VERIFY, .expected = writer->records[i]};
 		uint64_t end = job.expected.offset + job.expected.size_bytes;
@@ -483,17 +483,10 @@ static int verify_head(struct disk_writer *writer, uint64_t size, struct error *
 	struct disk_scratch scratch = {.data = NULL};
 	struct record expected = {.offset = 0, .size_bytes = size};
 	digest_short(writer->head, size, expected.digest);
-	disk_io_forget_cache(&writer->io);
+	disk_forget_cache(writer->disk);
 	int result = verify_piece(writer, &scratch, &expected, err);
 	disk_scratch_free(&scratch);
-	if (result == 0)
-		return 0;
-	/* A beginning that is not the image's is worse than none. */
-	struct error ignored;
-	memset(writer->head, 0, size);
-	if (disk_io_put(&writer->io, writer->head, size, 0, &ignored) == 0)
-		disk_io_flush(&writer->io, &ignored);
-	return -1;
+	return result;
 }
 
 /* A part of the head that is cut between its sectors must not boot either: the first sector, which
@@ -510,14 +503,33 @@ static int put_head(struct disk_writer *writer, uint64_t size, struct error *err
 	return disk_io_flush(&writer->io, err);
 }
 
+/* The disk failed in the last step. A beginning that nobody can be sure of is worse than none. */
+static int take_back_head(struct disk_writer *writer, struct error *err)
+{
+	struct error ignored;
+	unsigned sector = writer->disk->sector_bytes;
+	memset(writer->head, 0, sector);
+	if (disk_io_put(&writer->io, writer->head, sector, 0, &ignored) == 0 &&
+	    disk_io_flush(&writer->io, &ignored) == 0)
+		return error_append(err,
+				    "; the beginning of %s was cleared again: it does not boot",
+				    writer->disk->path);
+	return error_append(
+		err,
+		"; the beginning of %s could not be cleared again: it may boot although "
+		"it is not known to be whole",
+		writer->disk->path);
+}
+
 int disk_writer_finish(struct disk_writer *writer, struct error *err)
 {
 	uint64_t size =
 		writer->taken_bytes < DISK_HEAD_BYTES ? writer->taken_bytes : DISK_HEAD_BYTES;
-	if (put_head(writer, size, err) < 0)
-		return -1;
+	if (put_head(writer, size, err) < 0 ||
+	    (writer->options.record && verify_head(writer, size, err) < 0))
+		return take_back_head(writer, err);
 	disk_io_count(&writer->io.written_bytes, size);
-	return writer->options.record ? verify_head(writer, size, err) : 0;
+	return 0;
 }
 
 void disk_writer_free(struct disk_writer *writer)

@@ -322,7 +322,7 @@ static int check(struct wipe *wipe, const struct way *way, struct error *err)
 {
 	unsigned zeros;
 	say(wipe, "verifying");
-	disk_io_forget_cache(&wipe->io);
+	disk_forget_cache(wipe->disk);
 	if (check_samples(wipe, way->noise, &zeros, err) < 0)
 		return -1;
 	snprintf(wipe->result->read, sizeof(wipe->result->read),
@@ -397,7 +397,7 @@ static int clear_and_check(struct wipe *wipe, uint64_t offset, uint64_t size, st
 		return 0;
 	if (clear_ends(wipe, offset, size, err) < 0)
 		return -1;
-	disk_io_forget_cache(&wipe->io);
+	disk_forget_cache(wipe->disk);
 	if (check_zeros(wipe, offset, part, err) < 0)
 		return -1;
 	return check_zeros(wipe, offset + size - part, part, err);
