@@ -111,7 +111,7 @@ static int mapped_read(struct image *image, void *data, size_t size, struct exte
 	if (self->offset == bmap->image_bytes)
 		return finish(self, err);
 	uint64_t begin = range ? block_end(self, range->first) : bmap->image_bytes;
-	if (self->offset < begin)
+	if (!range || self->offset < begin)
 		return read_zeros(self, begin, ret_extent, err);
 	uint64_t end = block_end(self, range->first + range->count);
 	size_t count = end - self->offset < size ? (size_t)(end - self->offset) : size;

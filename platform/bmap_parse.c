@@ -257,7 +257,7 @@ static int add_checksum(struct reader *reader, struct piece hex, struct bmap_ran
 /* <Range chksum="…"> 0-5 </Range>, behind "<Range". */
 static int take_range(struct reader *reader, struct error *err)
 {
-	struct piece name, value, checksum = {NULL, 0}, text;
+	struct piece name = {NULL, 0}, value = {NULL, 0}, checksum = {NULL, 0}, text = {NULL, 0};
 	do {
 		if (take_attribute(reader, &name, &value, err) < 0)
 			return -1;
@@ -298,7 +298,7 @@ static int take_ranges(struct reader *reader, struct error *err)
 static int take_number(struct reader *reader, const char *name, uint64_t *ret_value,
 		       struct error *err)
 {
-	struct piece text;
+	struct piece text = {NULL, 0};
 	if (take_text(reader, name, &text, err) < 0)
 		return -1;
 	return to_number(text, ret_value) ? 0 : wrong(reader, "a number is none", err);
@@ -354,12 +354,12 @@ static int take_element(struct reader *reader, enum element element, struct erro
 /* version="2.0". */
 static int take_version(struct reader *reader, struct error *err)
 {
-	struct piece name, value;
+	struct piece name = {NULL, 0}, value = {NULL, 0};
 	uint64_t major, minor;
 	if (take_attribute(reader, &name, &value, err) < 0)
 		return -1;
 	skip_blanks(reader);
-	const char *dot = name.size > 0 ? memchr(value.at, '.', value.size) : NULL;
+	const char *dot = value.at ? memchr(value.at, '.', value.size) : NULL;
 	if (!is(name, "version") || !dot || !take(reader, ">"))
 		return wrong(reader, "the map has no version", err);
 	size_t size = (size_t)(dot - value.at);

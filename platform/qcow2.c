@@ -92,7 +92,7 @@ static int add_zeros(struct qcow2 *self, uint64_t offset, uint64_t size_bytes, s
 	}
 	if (self->zeros_count == self->zeros_capacity) {
 		size_t capacity = self->zeros_capacity ? 2 * self->zeros_capacity : 64;
-		if (capacity > 2 * ZEROS_MOST)
+		if (capacity > 2 * (size_t)ZEROS_MOST)
 			return error_set(err, ERROR_MEMORY,
 					 "more than %d pieces have to be remembered", ZEROS_MOST);
 		struct zeros *zeros = realloc(self->zeros, capacity * sizeof(*zeros));
@@ -214,7 +214,7 @@ static int next_l1_entry(struct qcow2 *self, const uint8_t **ret_entry, struct e
 		uint32_t left = self->header.l1_entries - self->l1_at;
 		uint32_t count = left < L1_ENTRIES ? left : L1_ENTRIES;
 		if (!self->l1)
-			self->l1 = malloc(L1_ENTRIES * 8);
+			self->l1 = malloc((size_t)L1_ENTRIES * 8);
 		if (!self->l1)
 			return error_set(err, ERROR_MEMORY, "no memory for the image's tables");
 		if (source_read_at(self->source, self->header.l1_offset + (uint64_t)self->l1_at * 8,
@@ -292,9 +292,9 @@ static int fetch_spans(struct qcow2 *self, struct qcow2_file *file, struct span 
 /* Reads all tables that are noted, by ranges. */
 static int read_noted_tables(struct qcow2 *self, struct error *err)
 {
-	struct span *spans;
-	size_t count;
-	uint64_t bytes;
+	struct span *spans = NULL;
+	size_t count = 0;
+	uint64_t bytes = 0;
 	struct qcow2_file file;
 	if (self->tables.count == 0)
 		return 0;
@@ -351,9 +351,9 @@ static int read_batch(struct qcow2 *self, struct error *err)
 	}
 	if (self->data.count == 0)
 		return 0;
-	struct span *spans;
-	size_t count;
-	uint64_t bytes;
+	struct span *spans = NULL;
+	size_t count = 0;
+	uint64_t bytes = 0;
 	if (make_spans(self, &self->data, &spans, &count, &bytes, err) < 0)
 		return -1;
 	/* The stream has all of the file, in the same order. */
@@ -594,8 +594,8 @@ static int qcow2_open(struct image_input *input, struct image **ret_image, struc
 		goto failed;
 	/* The largest piece: a compressed cluster, a table, entries of L1. */
 	size_t most = self->header.cluster_bytes + self->header.cluster_bytes / 128 + 1024;
-	if (most < L1_ENTRIES * 8)
-		most = L1_ENTRIES * 8;
+	if (most < (size_t)L1_ENTRIES * 8)
+		most = (size_t)L1_ENTRIES * 8;
 	if (qcow2_file_open(&self->file, input->stream, most, err) < 0 || start(self, err) < 0)
 		goto failed;
 	self->image.size_bytes = self->image.least_bytes = self->header.size_bytes;

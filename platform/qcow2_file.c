@@ -293,7 +293,7 @@ int qcow2_file_copy(struct qcow2_file *file, uint64_t offset, void *data, size_t
 			file->used_until = offset + size;
 			return 0;
 		}
-		const uint8_t *from;
+		const uint8_t *from = file->window;
 		size_t count = size < AHEAD_BYTES ? size : AHEAD_BYTES;
 		if (qcow2_file_look(file, offset, 1, count, &from, &count, err) < 0)
 			return -1;

@@ -173,7 +173,7 @@ int spans_stream(struct source *source, const struct span *spans, size_t count, 
 	}
 	size_t slot_bytes = largest < PIECE_BYTES ? (size_t)largest : PIECE_BYTES;
 	for (unsigned i = 0; i < slots; i++) {
-		self->slot[i].data = malloc(slot_bytes);
+		self->slot[i].data = malloc(slot_bytes ? slot_bytes : 1);
 		if (!self->slot[i].data) {
 			spans_close(&self->stream);
 			return error_set(err, ERROR_MEMORY, "no memory for %u buffers", slots);

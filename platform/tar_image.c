@@ -174,7 +174,7 @@ static int add_piece(struct tar *self, uint64_t offset, uint64_t size, struct er
 /* The pieces of GNU's old format: count at most in this block. */
 static int add_old_pieces(struct tar *self, const uint8_t *at, unsigned count, struct error *err)
 {
-	for (unsigned i = 0; i < count && at[i * 24] != '\0'; i++) {
+	for (size_t i = 0; i < count && at[i * 24] != '\0'; i++) {
 		uint64_t offset, size;
 		if (!get_number(at + i * 24, 12, &offset) ||
 		    !get_number(at + i * 24 + 12, 12, &size))
@@ -463,7 +463,7 @@ static int tar_read(struct image *image, void *data, size_t size, struct extent 
 	const struct piece *piece =
 		self->piece < self->piece_count ? &self->pieces[self->piece] : NULL;
 	uint64_t begin = piece ? piece->offset : self->image.size_bytes;
-	if (self->offset < begin) {
+	if (!piece || self->offset < begin) {
 		*ret_extent = (struct extent){self->offset, begin - self->offset, true};
 		self->offset = begin;
 		return 1;
