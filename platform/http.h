@@ -31,7 +31,7 @@ struct http_options {
 	struct http_pool *pool;
 };
 
-/* Once at the start of the process, before any thread. */
+/* Once at the start of the process, before any thread: it makes HTTP_PROXY known as http_proxy. */
 int http_setup(struct error *err);
 
 enum {

@@ -12,6 +12,11 @@ enum {
 
 int http_setup(struct error *err)
 {
+	/* libcurl reads http_proxy in lower case only (a CGI precaution that does not apply here);
+	 * people set it in capitals. Here, as no other thread may look at the environment now. */
+	const char *proxy = getenv("HTTP_PROXY");
+	if (proxy && !getenv("http_proxy"))
+		setenv("http_proxy", proxy, 0);
 	CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
 	return code == CURLE_OK
 		       ? 0
@@ -126,11 +131,6 @@ void http_curl_setup(CURL *easy, const struct http_options *options, char *detai
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	/* libcurl reads http_proxy in lower case only (a CGI precaution that does not apply here);
-	 * people set it in capitals. */
-	const char *proxy = getenv("HTTP_PROXY");
-	if (proxy && !getenv("http_proxy"))
-		setenv("http_proxy", proxy, 0);
 }
 
 /* A line break in a value would be a header of its own. */

@@ -367,10 +367,10 @@ static int take_options(struct source *source, const struct source_options *opti
 	source->context = options->context;
 	source->headers = copy_headers(options->http.headers);
 	source->pool = http_pool_new();
-	while (options->urls && options->urls[source->count])
-		source->count++;
-	if (source->count == 0)
+	if (!options->urls || !options->urls[0])
 		return error_set(err, ERROR_INPUT, "no URL is given");
+	while (options->urls[source->count])
+		source->count++;
 	source->mirrors = calloc(source->count, sizeof(*source->mirrors));
 	if (!source->mirrors)
 		abort();

@@ -97,6 +97,10 @@ static const struct page pages[] = {
 	 CLOSE},
 	{"/part-beyond",
 	 "HTTP/1.1 416 No\r\nContent-Range: bytes */47\r\nContent-Length: 0\r\n\r\n", CLOSE},
+	{"http://far.example/whole", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfar", CLOSE},
+	{"http://far.example/moved",
+	 "HTTP/1.1 302 X\r\nLocation: http://far.example/whole\r\nContent-Length: 0\r\n\r\n",
+	 CLOSE},
 	{"/nothing", "HTTP/1.1 204 No Content\r\n\r\n", CLOSE},
 	{"/silent", NULL, CLOSE},
 	{"/not-http", "220 ftp.example ready\r\n", CLOSE},
@@ -757,6 +761,31 @@ static void keeps_connections_in_a_pool(void **state)
 	http_pool_free(pool);
 }
 
+static void asks_the_proxy(void **state)
+{
+	(void)state;
+	struct error err;
+	char proxy[64];
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", port);
+	for (int capitals = 0; capitals < 2; capitals++) {
+		setenv(capitals ? "HTTP_PROXY" : "http_proxy", proxy, 1);
+		assert_ok(http_setup(&err));
+		auto_buffer struct buffer body = {.cap = 100};
+		assert_ok(http_get_buffer("http://far.example/moved", &quick, &body, &err));
+		assert_int_equal(body.size, 3);
+		assert_contains(last_request, "GET http://far.example/whole HTTP/1.1\r\n");
+		setenv("no_proxy", "127.0.0.1", 1);
+		body.size = 0;
+		char *url = url_of("/whole");
+		assert_ok(http_get_buffer(url, &quick, &body, &err));
+		assert_contains(last_request, "GET /whole HTTP/1.1\r\n");
+		free(url);
+		unsetenv("no_proxy");
+		unsetenv("http_proxy");
+		unsetenv("HTTP_PROXY");
+	}
+}
+
 static void says_what_is_wrong_with_a_ca_file(void **state)
 {
 	(void)state;
@@ -915,6 +944,7 @@ int main(void)
 		cmocka_unit_test(reads_headers_strictly),
 		cmocka_unit_test(asks_for_parts),
 		cmocka_unit_test(keeps_connections_in_a_pool),
+		cmocka_unit_test(asks_the_proxy),
 		cmocka_unit_test(says_what_is_wrong_with_a_ca_file),
 		cmocka_unit_test(sends_streams),
 		cmocka_unit_test(says_why_nothing_was_stored),

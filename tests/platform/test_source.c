@@ -538,6 +538,8 @@ static void gives_up_in_time(void **state)
 	sites[0].then = (struct step){.status = 404};
 	assert_fails(get(1, &err), ERROR_NOT_FOUND, "404");
 	assert_int_equal(sites[0].requests, 1);
+	struct source_options none = options_for(0);
+	assert_fails(get_with(&none, &err), ERROR_INPUT, "no URL");
 	/* Once it has begun. */
 	set_steps(&sites[0], {.cut = 5000});
 	sites[0].then = (struct step){.cut_at_once = true};
