@@ -176,7 +176,7 @@ static void ata_identify(uint8_t *data)
 static int ata_command(sg_io_hdr_t *header)
 {
 	uint8_t *data = header->dxferp;
-	const char *given = (const char *)data + 2;
+	const char *given = data ? (const char *)data + 2 : "";
 	switch (header->cmdp[14]) {
 	case 0xec:
 		ata_identify(data);
