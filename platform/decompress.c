@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "platform/decompress_codec.h"
+#include "platform/decompress_pool.h"
 
 enum step decoder_corrupt(struct decoder *self, const char *what, struct error *err)
 {
@@ -84,11 +85,30 @@ enum compression compression_detect(const uint8_t *data, size_t size)
 	return is_bzip2(data, size) ? COMPRESSION_BZIP2 : COMPRESSION_NONE;
 }
 
+int decoder_wrap(const struct decoder *self, struct error *err)
+{
+	if (err->kind != ERROR_CORRUPT)
+		return -1;
+	return error_wrap(err, "%s data is corrupt after %" PRIu64 " decoded bytes",
+			  self->codec->name, self->stream.read_bytes);
+}
+
 int decoder_fill(struct decoder *self, struct error *err)
 {
-	if (self->in_at < self->in_size || self->below_ended)
+	if (self->in_at < self->in_size)
 		return 0;
-	ssize_t got = stream_read(self->below, self->in, sizeof(self->in), err);
+	if (self->in != self->buffer) {
+		self->in = self->buffer;
+		self->in_at = self->buffer_at;
+		self->in_size = self->buffer_size;
+		if (self->in_at < self->in_size)
+			return 0;
+	}
+	if (self->below_ended)
+		return 0;
+	if (__atomic_load_n(&self->stop, __ATOMIC_RELAXED))
+		return error_set(err, ERROR_CANCELLED, "closed");
+	ssize_t got = stream_read(self->below, self->buffer, sizeof(self->buffer), err);
 	if (got < 0)
 		return -1;
 	self->in_at = 0;
@@ -97,13 +117,52 @@ int decoder_fill(struct decoder *self, struct error *err)
 	return 0;
 }
 
-/* Between frames: the next one begins, or the end is near. Returns 1 for a frame, 0 at the end. */
-static int next_frame(struct decoder *self, struct error *err)
+ssize_t decoder_peek(struct decoder *self, size_t size, struct error *err)
+{
+	if (decoder_fill(self, err) < 0)
+		return -1;
+	while (self->in_size - self->in_at < size && self->in == self->buffer &&
+	       !self->below_ended) {
+		/* The rest moves to the front; what follows comes behind it. */
+		memmove(self->buffer, self->buffer + self->in_at, self->in_size - self->in_at);
+		self->in_size -= self->in_at;
+		self->in_at = 0;
+		if (__atomic_load_n(&self->stop, __ATOMIC_RELAXED))
+			return error_set(err, ERROR_CANCELLED, "closed");
+		ssize_t got = stream_read(self->below, self->buffer + self->in_size,
+					  sizeof(self->buffer) - self->in_size, err);
+		if (got < 0)
+			return -1;
+		self->in_size += (size_t)got;
+		self->below_ended = got == 0;
+	}
+	return (ssize_t)(self->in_size - self->in_at);
+}
+
+ssize_t decoder_take(struct decoder *self, uint8_t *data, size_t size, struct error *err)
+{
+	size_t have = 0;
+	while (have < size) {
+		if (decoder_fill(self, err) < 0)
+			return -1;
+		size_t count = self->in_size - self->in_at;
+		if (count == 0)
+			break;
+		if (count > size - have)
+			count = size - have;
+		memcpy(data + have, self->in + self->in_at, count);
+		self->in_at += count;
+		have += count;
+	}
+	return (ssize_t)have;
+}
+
+int decoder_next_frame(struct decoder *self, struct error *err)
 {
 	for (bool padding = false;; padding = true) {
 		if (decoder_fill(self, err) < 0)
 			return -1;
-		if (self->below_ended)
+		if (self->in_at == self->in_size)
 			return 0;
 		if (self->frames == 0 || (!padding && self->in[self->in_at] != 0))
 			break;
@@ -113,22 +172,14 @@ static int next_frame(struct decoder *self, struct error *err)
 						 "garbage behind the end of the %s data",
 						 self->codec->name);
 	}
-	if (self->codec->start(self, err) < 0)
-		return -1;
-	self->in_frame = true;
 	self->frames++;
 	return 1;
 }
 
-static ssize_t decoder_read(struct stream *stream, void *data, size_t size, struct error *err)
+/* Gives the next bytes of a frame that this thread decodes: 0 at the frame's end. */
+static ssize_t read_frame(struct decoder *self, void *data, size_t size, struct error *err)
 {
-	struct decoder *self = (struct decoder *)stream;
-	for (;;) {
-		if (!self->in_frame) {
-			int more = next_frame(self, err);
-			if (more <= 0)
-				return more;
-		}
+	while (self->in_frame) {
 		if (decoder_fill(self, err) < 0)
 			return -1;
 		size_t used = 0, in_before = self->in_at;
@@ -149,6 +200,98 @@ static ssize_t decoder_read(struct stream *stream, void *data, size_t size, stru
 			return -1;
 		}
 	}
+	return 0;
+}
+
+static int start_frame(struct decoder *self, struct error *err)
+{
+	if (self->codec->start(self, err) < 0)
+		return -1;
+	self->in_frame = true;
+	return 0;
+}
+
+static ssize_t serial_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	struct decoder *self = (struct decoder *)stream;
+	for (;;) {
+		ssize_t got = read_frame(self, data, size, err);
+		if (got != 0)
+			return got;
+		int more = decoder_next_frame(self, err);
+		if (more <= 0)
+			return more;
+		if (start_frame(self, err) < 0)
+			return -1;
+	}
+}
+
+/* The frame that the pool does not want, from what it has read of it on. */
+static int start_serial(struct decoder *self, const struct piece *piece, struct error *err)
+{
+	if (piece->in_size > 0) {
+		self->buffer_at = self->in_at;
+		self->buffer_size = self->in_size;
+		self->in = piece->in;
+		self->in_at = 0;
+		self->in_size = piece->in_size;
+	}
+	return start_frame(self, err);
+}
+
+/* The frame has ended: the pool goes on behind it. */
+static int resume(struct decoder *self, struct error *err)
+{
+	if (self->in != self->buffer) {
+		if (self->in_at < self->in_size) {
+			decoder_corrupt(self, "a frame ends before its end", err);
+			return -1;
+		}
+		self->in = self->buffer;
+		self->in_at = self->buffer_at;
+		self->in_size = self->buffer_size;
+	}
+	pool_resume(self->pool);
+	return 0;
+}
+
+static ssize_t pool_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	struct decoder *self = (struct decoder *)stream;
+	for (;;) {
+		struct piece *piece = pool_next(self->pool);
+		if (piece->result < 0) {
+			*err = piece->err;
+			return decoder_wrap(self, err);
+		}
+		if (piece->kind == PIECE_END)
+			return 0;
+		if (piece->kind == PIECE_SERIAL) {
+			if (!self->in_frame && start_serial(self, piece, err) < 0)
+				return -1;
+			ssize_t got = read_frame(self, data, size, err);
+			if (!self->in_frame && got >= 0 && resume(self, err) < 0)
+				return -1;
+			if (got != 0)
+				return got;
+			continue;
+		}
+		size_t left = piece->out_size - self->piece_at, count = left < size ? left : size;
+		memcpy(data, piece->out + self->piece_at, count);
+		self->piece_at += count;
+		if (count == left) {
+			self->piece_at = 0;
+			pool_release(self->pool);
+		}
+		if (count > 0)
+			return (ssize_t)count;
+	}
+}
+
+static ssize_t own_read(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	struct decoder *self = (struct decoder *)stream;
+	return self->codec->read(self, data, size, err);
 }
 
 static ssize_t raw_read(struct stream *stream, void *data, size_t size, struct error *err)
@@ -166,6 +309,7 @@ static ssize_t raw_read(struct stream *stream, void *data, size_t size, struct e
 static void decoder_close(struct stream *stream)
 {
 	struct decoder *self = (struct decoder *)stream;
+	pool_close(self->pool);
 	if (self->codec)
 		self->codec->close(self);
 	stream_close(self->below);
@@ -183,14 +327,22 @@ static unsigned usual_threads(void)
 
 static int start_decoding(struct decoder *self, enum compression compression, struct error *err)
 {
-	static const struct stream_operations operations = {.read = decoder_read,
-							    .close = decoder_close};
+	static const struct stream_operations serial = {.read = serial_read,
+							.close = decoder_close};
+	static const struct stream_operations pooled = {.read = pool_read, .close = decoder_close};
+	static const struct stream_operations own = {.read = own_read, .close = decoder_close};
 	self->codec = codecs[compression];
-	self->stream.operations = &operations;
+	self->stream.operations = self->codec->read ? &own : &serial;
 	self->stream.size_bytes = STREAM_SIZE_UNKNOWN;
 	self->stream.least_bytes =
 		self->codec->least_bytes ? self->codec->least_bytes(self->in, self->in_size) : 0;
-	return self->codec->open(self, err);
+	if (self->codec->open(self, err) < 0)
+		return -1;
+	if (!self->codec->work || self->threads < 2 ||
+	    !self->codec->parallel(self->in, self->in_size))
+		return 0;
+	self->stream.operations = &pooled;
+	return pool_open(self, self->codec->work, &self->pool, err);
 }
 
 int decompress_stream_with(struct stream *below, const struct decompress_options *options,
@@ -202,12 +354,15 @@ int decompress_stream_with(struct stream *below, const struct decompress_options
 	if (!self)
 		abort();
 	self->below = below;
+	self->in = self->buffer;
 	self->threads = options && options->threads > 0 ? options->threads : usual_threads();
+	if (self->threads > DECOMPRESS_THREADS_MOST)
+		self->threads = DECOMPRESS_THREADS_MOST;
 	auto_stream struct stream *stream = &self->stream;
 	self->stream = (struct stream){.operations = &raw,
 				       .size_bytes = below->size_bytes,
 				       .least_bytes = below->least_bytes};
-	ssize_t got = stream_read_full(below, self->in, 4096, err);
+	ssize_t got = stream_read_full(below, self->buffer, 4096, err);
 	if (got < 0)
 		return -1;
 	if (got == 0)

@@ -12,6 +12,9 @@ enum {
 };
 
 struct decoder;
+struct piece;
+struct pool;
+struct pool_work;
 
 enum step {
 	STEP_MORE,
@@ -35,6 +38,12 @@ struct codec {
 	/* What the file's first bytes tell of the size of the content, 0 nothing. NULL: they never
 	 * do. */
 	uint64_t (*least_bytes)(const uint8_t *data, size_t size);
+	/* How several threads decode it, when parallel() says of the file's first bytes that they
+	 * should. Frames that the pool calls PIECE_SERIAL are decoded by step. NULL: never. */
+	const struct pool_work *work;
+	bool (*parallel)(const uint8_t *data, size_t size);
+	/* Reads instead of all the above, for a format that is cut in another way. NULL: usual. */
+	ssize_t (*read)(struct decoder *decoder, void *data, size_t size, struct error *err);
 };
 
 struct decoder {
@@ -43,11 +52,17 @@ struct decoder {
 	const struct codec *codec; /* NULL: raw */
 	void *state;               /* the codec's own */
 	unsigned threads;
-	bool in_frame;    /* within a frame: the input must not end here */
-	bool below_ended; /* the stage below has ended, verified */
+	struct pool *pool; /* NULL: one thread, the reader's */
+	size_t piece_at;   /* of the pool's oldest piece: read already */
+	bool stop;         /* it is being closed: read no more */
+	bool in_frame;     /* within a frame: the input must not end here */
+	bool below_ended;  /* the stage below has ended, verified */
 	unsigned frames;
+	/* The input that was read: in buffer, or in a piece that the pool gave back. */
+	const uint8_t *in;
 	size_t in_at, in_size;
-	uint8_t in[DECODER_INPUT_SIZE];
+	size_t buffer_at, buffer_size; /* what is left in buffer while in is elsewhere */
+	uint8_t buffer[DECODER_INPUT_SIZE];
 };
 
 /* ERROR_CORRUPT with the format's name, the position, and what. Returns STEP_FAILED. */
@@ -58,6 +73,19 @@ int decoder_no_memory(const struct decoder *decoder, struct error *err);
 
 /* Reads from the stage below when all input is used. Sets below_ended at its verified end. */
 int decoder_fill(struct decoder *decoder, struct error *err);
+
+/* Reads until size bytes (at most 64) are there or the end: returns how many are there. */
+ssize_t decoder_peek(struct decoder *decoder, size_t size, struct error *err);
+
+/* Moves size bytes of the input to data; fewer at its end: returns how many. */
+ssize_t decoder_take(struct decoder *decoder, uint8_t *data, size_t size, struct error *err);
+
+/* Between frames: 1 the next one begins, 0 the verified end; padding is passed over, garbage
+ * ERROR_CORRUPT. */
+int decoder_next_frame(struct decoder *decoder, struct error *err);
+
+/* Puts before the text of an ERROR_CORRUPT of another thread what decoder_corrupt() says. */
+int decoder_wrap(const struct decoder *decoder, struct error *err);
 
 extern const struct codec codec_gzip, codec_zstd, codec_xz, codec_bzip2, codec_lz4;
 

@@ -1,8 +1,11 @@
 /*
  * gzip (RFC 1952) by ISA-L's inflate, the fastest there is (tests/bench/decode). Headers are read
  * here, for they may be cut anywhere; the trailer's CRC-32 and length are checked by the library.
+ *
+ * The members that bgzip writes (BGZF: SAM format specification, 4.1) tell their length in the
+ * header, and are decoded by several threads.
  */
-#include "platform/decompress_codec.h"
+#include "platform/decompress_pool.h"
 
 #include <isa-l/crc.h>
 #include <isa-l/igzip_lib.h>
@@ -178,7 +181,7 @@ static enum step gzip_step(struct decoder *self, uint8_t *out, size_t out_size, 
 			return STEP_MORE;
 	}
 	struct inflate_state *inflate = &gzip->inflate;
-	inflate->next_in = self->in + self->in_at;
+	inflate->next_in = (uint8_t *)(uintptr_t)(self->in + self->in_at);
 	inflate->avail_in = (uint32_t)(self->in_size - self->in_at);
 	inflate->next_out = out;
 	inflate->avail_out = (uint32_t)(out_size < (1u << 30) ? out_size : (1u << 30));
@@ -196,4 +199,134 @@ static void gzip_close(struct decoder *self)
 	free(self->state);
 }
 
-const struct codec codec_gzip = {"gzip", gzip_open, gzip_start, gzip_step, gzip_close};
+enum {
+	BGZF_HEADER_SIZE = 18,
+	BGZF_MEMBER_LEAST = BGZF_HEADER_SIZE + 2 + 8,
+	BGZF_CONTENT_MOST = 64 << 10, /* of a member */
+	BGZF_MEMBERS = 16             /* in a piece */
+};
+
+static bool is_bgzf(const uint8_t *data, size_t size)
+{
+	static const uint8_t extra[] = {6, 0, 'B', 'C', 2, 0};
+	return size >= BGZF_HEADER_SIZE && data[0] == 0x1f && data[1] == 0x8b && data[2] == 8 &&
+	       data[3] == FLAG_EXTRA && memcmp(data + 10, extra, sizeof(extra)) == 0;
+}
+
+static size_t member_size(const uint8_t *header)
+{
+	return (header[16] | (size_t)header[17] << 8) + 1;
+}
+
+static uint32_t little_32(const uint8_t *data)
+{
+	return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+}
+
+/* Adds the next member to the piece: 1, 0 when it is another kind of member, -1. */
+static int add_member(struct decoder *self, struct piece *piece, struct error *err)
+{
+	ssize_t there = decoder_peek(self, BGZF_HEADER_SIZE, err);
+	if (there < 0)
+		return -1;
+	const uint8_t *header = self->in + self->in_at;
+	if (!is_bgzf(header, (size_t)there))
+		return 0;
+	size_t size = member_size(header);
+	if (size < BGZF_MEMBER_LEAST)
+		return error_set(err, ERROR_CORRUPT, "a member is too short");
+	if (piece_in(piece, piece->in_size + size, err) < 0)
+		return -1;
+	ssize_t got = decoder_take(self, piece->in + piece->in_size, size, err);
+	if (got < 0)
+		return -1;
+	if ((size_t)got < size)
+		return error_set(err, ERROR_CORRUPT, "the data ends in the middle");
+	piece->in_size += size;
+	uint32_t content = little_32(piece->in + piece->in_size - 4);
+	if (content > BGZF_CONTENT_MOST)
+		return error_set(err, ERROR_CORRUPT, "a member tells a wrong length");
+	piece->out_size += content;
+	return 1;
+}
+
+static int gzip_cut(struct decoder *self, struct piece *piece, struct error *err)
+{
+	if (piece_in(piece, BGZF_MEMBERS * (32 << 10), err) < 0 ||
+	    piece_out(piece, BGZF_MEMBERS * BGZF_CONTENT_MOST, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < BGZF_MEMBERS; i++) {
+		int more = decoder_next_frame(self, err);
+		if (more < 0)
+			return -1;
+		if (more == 0)
+			return i > 0;
+		int added = add_member(self, piece, err);
+		if (added < 0)
+			return -1;
+		if (added == 0 && i == 0) {
+			piece->kind = PIECE_SERIAL;
+			return 1;
+		}
+		if (added == 0) {
+			self->frames--; /* it comes again */
+			return 1;
+		}
+	}
+	return 1;
+}
+
+static void *bgzf_open(unsigned count)
+{
+	(void)count;
+	return calloc(1, sizeof(struct inflate_state));
+}
+
+static int bgzf_decode(struct inflate_state *inflate, struct piece *piece)
+{
+	size_t at = 0, out_at = 0;
+	while (at < piece->in_size) {
+		size_t size = member_size(piece->in + at);
+		uint32_t content = little_32(piece->in + at + size - 4);
+		isal_inflate_init(inflate);
+		inflate->crc_flag = ISAL_GZIP_NO_HDR_VER;
+		inflate->next_in = piece->in + at + BGZF_HEADER_SIZE;
+		inflate->avail_in = (uint32_t)(size - BGZF_HEADER_SIZE);
+		inflate->next_out = piece->out + out_at;
+		inflate->avail_out = content;
+		int result = isal_inflate_stateless(inflate);
+		if (result != ISAL_DECOMP_OK)
+			return error_set(&piece->err, ERROR_CORRUPT, "%s", why(result));
+		if (inflate->avail_in > 0 || inflate->avail_out > 0)
+			return error_set(&piece->err, ERROR_CORRUPT,
+					 "a member tells a wrong length");
+		at += size;
+		out_at += content;
+	}
+	return 0;
+}
+
+static void bgzf_decode_pieces(void *context, struct piece *const *pieces, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		pieces[i]->result = bgzf_decode(context, pieces[i]);
+}
+
+static const struct pool_work gzip_work = {
+	.cut = gzip_cut,
+	.open = bgzf_open,
+	.decode = bgzf_decode_pieces,
+	.close = free,
+	.piece_bytes = 2 * BGZF_MEMBERS * BGZF_CONTENT_MOST,
+	.together = 1,
+};
+
+const struct codec codec_gzip = {
+	.name = "gzip",
+	.open = gzip_open,
+	.start = gzip_start,
+	.step = gzip_step,
+	.close = gzip_close,
+	.work = &gzip_work,
+	.parallel = is_bgzf,
+};

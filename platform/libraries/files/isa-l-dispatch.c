@@ -15,6 +15,8 @@ int decode_huffman_code_block_stateless(struct inflate_state *state, uint8_t *st
 int decode_huffman_code_block_stateless_base(struct inflate_state *state, uint8_t *start_out);
 uint32_t crc32_gzip_refl(uint32_t seed, const uint8_t *data, uint64_t size);
 uint32_t crc32_gzip_refl_base(uint32_t seed, uint8_t *data, uint64_t size);
+uint32_t crc32_ieee(uint32_t seed, const uint8_t *data, uint64_t size);
+uint32_t crc32_ieee_base(uint32_t seed, uint8_t *data, uint64_t size);
 uint32_t isal_adler32_bam1(uint32_t seed, const uint8_t *data, uint64_t size);
 
 #if defined(__x86_64__)
@@ -24,6 +26,9 @@ int decode_huffman_code_block_stateless_04(struct inflate_state *state, uint8_t 
 uint32_t crc32_gzip_refl_by8(uint32_t seed, const uint8_t *data, uint64_t size);
 uint32_t crc32_gzip_refl_by8_02(uint32_t seed, const uint8_t *data, uint64_t size);
 uint32_t crc32_gzip_refl_by16_10(uint32_t seed, const uint8_t *data, uint64_t size);
+uint32_t crc32_ieee_01(uint32_t seed, const uint8_t *data, uint64_t size);
+uint32_t crc32_ieee_02(uint32_t seed, const uint8_t *data, uint64_t size);
+uint32_t crc32_ieee_by16_10(uint32_t seed, const uint8_t *data, uint64_t size);
 
 int decode_huffman_code_block_stateless(struct inflate_state *state, uint8_t *start_out)
 {
@@ -34,23 +39,45 @@ int decode_huffman_code_block_stateless(struct inflate_state *state, uint8_t *st
 	return decode_huffman_code_block_stateless_base(state, start_out);
 }
 
+static int has_carryless_multiplication(void)
+{
+	return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+}
+
+static int has_wide_carryless_multiplication(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("vpclmulqdq");
+}
+
 uint32_t crc32_gzip_refl(uint32_t seed, const uint8_t *data, uint64_t size)
 {
-	if (!__builtin_cpu_supports("pclmul") || !__builtin_cpu_supports("sse4.1"))
+	if (!has_carryless_multiplication())
 		return crc32_gzip_refl_base(seed, (uint8_t *)(uintptr_t)data, size);
 	if (!__builtin_cpu_supports("avx"))
 		return crc32_gzip_refl_by8(seed, data, size);
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("vpclmulqdq"))
+	if (has_wide_carryless_multiplication())
 		return crc32_gzip_refl_by16_10(seed, data, size);
 	return crc32_gzip_refl_by8_02(seed, data, size);
+}
+
+uint32_t crc32_ieee(uint32_t seed, const uint8_t *data, uint64_t size)
+{
+	if (!has_carryless_multiplication())
+		return crc32_ieee_base(seed, (uint8_t *)(uintptr_t)data, size);
+	if (!__builtin_cpu_supports("avx"))
+		return crc32_ieee_01(seed, data, size);
+	if (has_wide_carryless_multiplication())
+		return crc32_ieee_by16_10(seed, data, size);
+	return crc32_ieee_02(seed, data, size);
 }
 
 #elif defined(__aarch64__)
 
 int decode_huffman_code_block_stateless_aarch64(struct inflate_state *state, uint8_t *start_out);
 uint32_t crc32_gzip_refl_pmull(uint32_t seed, const uint8_t *data, uint64_t size);
+uint32_t crc32_ieee_norm_pmull(uint32_t seed, const uint8_t *data, uint64_t size);
 
 int decode_huffman_code_block_stateless(struct inflate_state *state, uint8_t *start_out)
 {
@@ -62,6 +89,13 @@ uint32_t crc32_gzip_refl(uint32_t seed, const uint8_t *data, uint64_t size)
 	if (getauxval(AT_HWCAP) & (1u << 4)) /* HWCAP_PMULL */
 		return crc32_gzip_refl_pmull(seed, data, size);
 	return crc32_gzip_refl_base(seed, (uint8_t *)(uintptr_t)data, size);
+}
+
+uint32_t crc32_ieee(uint32_t seed, const uint8_t *data, uint64_t size)
+{
+	if (getauxval(AT_HWCAP) & (1u << 4))
+		return crc32_ieee_norm_pmull(seed, data, size);
+	return crc32_ieee_base(seed, (uint8_t *)(uintptr_t)data, size);
 }
 
 #endif
