@@ -277,7 +277,8 @@ static ssize_t pool_read(struct stream *stream, void *data, size_t size, struct 
 			continue;
 		}
 		size_t left = piece->out_size - self->piece_at, count = left < size ? left : size;
-		memcpy(data, piece->out + self->piece_at, count);
+		if (count > 0)
+			memcpy(data, piece->out + self->piece_at, count);
 		self->piece_at += count;
 		if (count == left) {
 			self->piece_at = 0;

@@ -153,9 +153,12 @@ static struct stream *in_pieces(const void *data, size_t size, size_t piece)
 static int decode(struct stream *below, size_t read_size, struct buffer *out,
 		  enum compression *ret_compression, struct error *err)
 {
+	/* What comes out does not depend on the threads: they take turns here. */
+	static unsigned turn;
+	struct decompress_options options = {.threads = 1 + turn++ % 3};
 	auto_stream struct stream *stream = NULL;
 	out->size = 0;
-	if (decompress_stream(below, &stream, ret_compression, err) < 0)
+	if (decompress_stream_with(below, &options, &stream, ret_compression, err) < 0)
 		return -1;
 	for (;;) {
 		if (buffer_reserve(out, read_size, err) < 0)
@@ -538,6 +541,268 @@ static void checks_both_fields_of_the_gzip_trailer(void **state)
 	assert_ok(decode_memory(packed.data, packed.size, &out, &err));
 }
 
+/* Decodes with each number of threads and compares. */
+static void expect_content(const struct buffer *packed, const void *data, size_t size)
+{
+	struct error err;
+	auto_buffer struct buffer out = {.cap = 64 << 20};
+	static const size_t pieces[] = {777, 70000, 64 << 20};
+	for (unsigned i = 0; i < 9; i++) {
+		assert_ok(decode(in_pieces(packed->data, packed->size, pieces[i / 3]), 100000, &out,
+				 NULL, &err));
+		assert_int_equal(out.size, size);
+		assert_memory_equal(out.data, data, size);
+	}
+}
+
+/* A member as bgzip writes it: its size less one in the extra field "BC". */
+static void add_bgzf(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	size_t start = out->size;
+	static const uint8_t header[] = {0x1f, 0x8b, 8, 4,   0,   0, 0, 0, 0,
+					 0xff, 6,    0, 'B', 'C', 2, 0, 0, 0};
+	assert_ok(buffer_add(out, header, sizeof(header), &err));
+	auto_buffer struct buffer plain = {.cap = 1 << 20};
+	compress_gzip(data, size, &plain);
+	assert_ok(buffer_add(out, plain.data + 10, plain.size - 10, &err));
+	size_t member = out->size - start - 1;
+	out->data[start + 16] = (uint8_t)member;
+	out->data[start + 17] = (uint8_t)(member >> 8);
+}
+
+static void decodes_bgzip_by_several_threads(void **state)
+{
+	(void)state;
+	struct error err;
+	enum {
+		SIZE = 3000000,
+		MEMBER = 40000
+	};
+	uint8_t *data = malloc(SIZE);
+	make_data(data, SIZE);
+	auto_buffer struct buffer packed = {.cap = 8 << 20}, out = {.cap = 8 << 20};
+	for (size_t at = 0; at < SIZE; at += MEMBER) {
+		/* Now and then an ordinary member. */
+		if (at / MEMBER % 20 == 13)
+			compress_gzip(data + at, MEMBER, &packed);
+		else
+			add_bgzf(data + at, MEMBER, &packed);
+	}
+	add_bgzf("", 0, &packed);
+	expect_content(&packed, data, SIZE);
+
+	packed.size = 0;
+	add_bgzf(data, 1000, &packed);
+	size_t first = packed.size;
+	add_bgzf(data + 1000, 500, &packed);
+	expect_content(&packed, data, 1500);
+	for (size_t size = DECOMPRESS_MAGIC_SIZE; size < packed.size; size++)
+		if (size != first)
+			assert_fails(decode_memory(packed.data, size, &out, &err), ERROR_CORRUPT,
+				     "in the middle");
+	for (size_t i = first - 8; i < first + 3; i++) {
+		packed.data[i] ^= 0x10;
+		assert_fails(decode_memory(packed.data, packed.size, &out, &err), ERROR_CORRUPT,
+			     "");
+		packed.data[i] ^= 0x10;
+	}
+	/* The size of the member in its header. */
+	for (size_t i = 16; i < 18; i++) {
+		packed.data[first + i] ^= 0x01;
+		for (int turn = 0; turn < 3; turn++) {
+			int result = decode_memory(packed.data, packed.size, &out, &err);
+			/* One thread needs no sizes. */
+			assert_true(result == 0 ? out.size == 1500 : err.kind == ERROR_CORRUPT);
+		}
+		packed.data[first + i] ^= 0x01;
+	}
+	free(data);
+}
+
+/* As a program writes it that does not know the size before. */
+static void add_zstd_unknown(const void *data, size_t size, struct buffer *out)
+{
+	struct error err;
+	ZSTD_CCtx *context = ZSTD_createCCtx();
+	ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 0);
+	ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
+	assert_ok(buffer_reserve(out, ZSTD_compressBound(size), &err));
+	size_t used = ZSTD_compress2(context, out->data + out->size, out->capacity - out->size,
+				     data, size);
+	assert_false(ZSTD_isError(used));
+	out->size += used;
+	ZSTD_freeCCtx(context);
+}
+
+/* Small, large and very large frames, with and without their size, and skippable ones between. */
+static void decodes_zstd_frames_by_several_threads(void **state)
+{
+	(void)state;
+	struct error err;
+	static const char skippable[] = "\x53\x2a\x4d\x18\x05\0\0\0hello";
+	static const size_t sizes[] = {100, 0,      50000,  1 << 20, 3 << 20, 9 << 20,
+				       7,   200000, 200000, 200000,  5 << 20};
+	size_t total = 0;
+	for (size_t i = 0; i < COUNT(sizes); i++)
+		total += sizes[i];
+	uint8_t *data = malloc(2 * total);
+	make_data(data, 2 * total);
+	auto_buffer struct buffer packed = {.cap = 64 << 20};
+	size_t at = 0;
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = 0; i < COUNT(sizes); i++) {
+			if (round == 0)
+				compress_zstd(data + at, sizes[i], &packed);
+			else
+				add_zstd_unknown(data + at, sizes[i], &packed);
+			at += sizes[i];
+			if (i % 3 == 0)
+				assert_ok(buffer_add(&packed, skippable, sizeof(skippable) - 1,
+						     &err));
+		}
+	}
+	expect_content(&packed, data, 2 * total);
+	/* A flipped bit anywhere is seen. */
+	auto_buffer struct buffer out = {.cap = 64 << 20};
+	for (size_t i = 1; i < 8; i++) {
+		size_t where = packed.size / 8 * i;
+		packed.data[where] ^= 4;
+		assert_fails(decode_memory(packed.data, packed.size, &out, &err), ERROR_CORRUPT,
+			     "zstd data is corrupt");
+		packed.data[where] ^= 4;
+	}
+	free(data);
+}
+
+/*
+ * Bytes of which those occur whose map in a block's header has the magic of a block (or of the end)
+ * in it: whoever looks for magics finds one too many in every block.
+ */
+static void make_false_magics(uint8_t *data, size_t size, const uint16_t *rows)
+{
+	uint8_t bytes[48];
+	unsigned count = 0;
+	for (unsigned i = 0; i < 48; i++)
+		if (rows[i / 16] & 0x8000u >> i % 16)
+			bytes[count++] = (uint8_t)(64 + i);
+	fill_random(data, size, 7);
+	for (size_t i = 0; i < size; i++)
+		data[i] = bytes[data[i] % count];
+}
+
+static void is_not_fooled_by_magics_in_bzip2_blocks(void **state)
+{
+	(void)state;
+	struct error err;
+	static const uint16_t block[] = {0x3141, 0x5926, 0x5359}, end[] = {0x1772, 0x4538, 0x5090};
+	enum {
+		SIZE = 1000000
+	};
+	uint8_t *data = malloc(SIZE);
+	auto_buffer struct buffer out = {.cap = 4 << 20};
+	for (int i = 0; i < 2; i++) {
+		make_false_magics(data, SIZE, i == 0 ? block : end);
+		auto_buffer struct buffer packed = {.cap = 4 << 20};
+		compress_bzip2(data, SIZE / 2, &packed);
+		compress_bzip2(data + SIZE / 2, SIZE / 2, &packed);
+		expect_content(&packed, data, SIZE);
+		for (size_t size = 100; size < packed.size; size += packed.size / 100)
+			assert_fails(decode_memory(packed.data, size, &out, &err), ERROR_CORRUPT,
+				     "bzip2");
+	}
+	free(data);
+}
+
+static void checks_every_sum_of_bzip2(void **state)
+{
+	(void)state;
+	struct error err;
+	uint8_t data[250000];
+	make_data(data, sizeof(data));
+	auto_buffer struct buffer packed = {.cap = 1 << 20}, out = {.cap = 1 << 20};
+	compress_bzip2(data, sizeof(data), &packed);
+	expect_content(&packed, data, sizeof(data));
+	/* Of the first block. */
+	packed.data[11] ^= 1;
+	assert_fails(decode_memory(packed.data, packed.size, &out, &err), ERROR_CORRUPT,
+		     "checksum of a block");
+	packed.data[11] ^= 1;
+	/* Of all: its last bits are in the last byte but one. */
+	packed.data[packed.size - 2] ^= 0x80;
+	assert_fails(decode_memory(packed.data, packed.size, &out, &err), ERROR_CORRUPT,
+		     "checksum of all blocks");
+	packed.data[packed.size - 2] ^= 0x80;
+	/* A level that is too low for the blocks. */
+	auto_buffer struct buffer large = {.cap = 1 << 20};
+	unsigned room = 400000;
+	assert_ok(buffer_reserve(&large, room, &err));
+	assert_int_equal(BZ2_bzBuffToBuffCompress((char *)large.data, &room, (char *)data,
+						  sizeof(data), 9, 0, 0),
+			 BZ_OK);
+	large.size = room;
+	expect_content(&large, data, sizeof(data));
+	large.data[3] = '1';
+	assert_fails(decode_memory(large.data, large.size, &out, &err), ERROR_CORRUPT,
+		     "invalid block");
+}
+
+/* Runs of every length around those that bzip2 writes in another way. */
+static void decodes_runs_of_bzip2(void **state)
+{
+	(void)state;
+	enum {
+		SIZE = 400000
+	};
+	uint8_t *data = malloc(SIZE);
+	size_t have = 0;
+	for (unsigned run = 1; have + run <= SIZE; run = run % 600 + 1) {
+		memset(data + have, (int)(run * 7), run);
+		have += run;
+	}
+	auto_buffer struct buffer packed = {.cap = 1 << 20};
+	compress_bzip2(data, have, &packed);
+	expect_content(&packed, data, have);
+	/* All of one byte. */
+	memset(data, 0, SIZE);
+	packed.size = 0;
+	compress_bzip2(data, SIZE, &packed);
+	expect_content(&packed, data, SIZE);
+	free(data);
+}
+
+/* Whoever stops reading gets all threads joined and all memory back, whenever that is. */
+static void can_be_closed_at_any_moment(void **state)
+{
+	(void)state;
+	struct error err;
+	enum {
+		SIZE = 4000000
+	};
+	uint8_t *data = malloc(SIZE), *out = malloc(SIZE);
+	make_data(data, SIZE);
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		auto_buffer struct buffer packed = {.cap = 16 << 20};
+		for (size_t at = 0; at < SIZE; at += 40000)
+			if (formats[i] == COMPRESSION_GZIP)
+				add_bgzf(data + at, 40000, &packed);
+			else
+				pack(formats[i], data + at, 40000, &packed);
+		for (size_t most = 0; most < SIZE; most += 199999) {
+			struct decompress_options options = {.threads = 4};
+			struct stream *stream = NULL;
+			assert_ok(decompress_stream_with(in_pieces(packed.data, packed.size, 5000),
+							 &options, &stream, NULL, &err));
+			if (most > 0)
+				assert_int_equal(stream_read_full(stream, out, most, &err), most);
+			stream_close(stream);
+			assert_true(most == 0 || memcmp(out, data, most) == 0);
+		}
+	}
+	free(data);
+	free(out);
+}
+
 static void says_when_xz_asks_for_too_much_memory(void **state)
 {
 	(void)state;
@@ -602,6 +867,12 @@ int main(void)
 		cmocka_unit_test(tells_the_size_that_a_zstd_frame_has),
 		cmocka_unit_test(says_when_a_zstd_window_is_too_large),
 		cmocka_unit_test(says_when_xz_asks_for_too_much_memory),
+		cmocka_unit_test(decodes_bgzip_by_several_threads),
+		cmocka_unit_test(decodes_zstd_frames_by_several_threads),
+		cmocka_unit_test(is_not_fooled_by_magics_in_bzip2_blocks),
+		cmocka_unit_test(checks_every_sum_of_bzip2),
+		cmocka_unit_test(decodes_runs_of_bzip2),
+		cmocka_unit_test(can_be_closed_at_any_moment),
 		cmocka_unit_test(refuses_legacy_lz4),
 		cmocka_unit_test(reads_every_field_of_a_gzip_header),
 		cmocka_unit_test(checks_both_fields_of_the_gzip_trailer),
