@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 
+from server.tls import make_certificate
 from server.web import FAULTS, WebServer
 from worker import MIB, images, make_station, run, sha256, station  # noqa: F401
 
@@ -285,3 +286,16 @@ def test_credentials(station, disk_image):  # noqa: F811
             assert "Authorization" not in elsewhere.requests_for("/twin")[-1].headers
             assert "tokentokentoken" not in station.texts() and "passwordpass" not in station.texts()
     assert hashlib.sha256(disk.read(0, 6 * MIB)).hexdigest() == hashlib.sha256(disk_image.read_bytes()).hexdigest()
+
+
+def test_both_kinds_of_roots(station, disk_image):  # noqa: F811
+    """Of the machine and of --tls-ca: downloads trust either, and nobody else."""
+    packed = pack(disk_image, "zst")
+    disk = station.disk(size_bytes=8 * MIB)
+    of_machine, given, foreign = (make_certificate(station.folder / name) for name in ("machine", "given", "foreign"))
+    worker = station.worker(f"--tls-ca={given.ca}", before=f"mount --bind {of_machine.ca} /etc/ssl/certs/ca-certificates.crt")
+    for certificate in (of_machine, given):
+        with WebServer(tls=certificate) as web:
+            station.succeeds(IMAGE2DISK, {"IMG_URL": web.add("/image", packed), "DEST_DISK": disk.path}, worker=worker)
+    with WebServer(tls=foreign) as web:
+        station.fails(IMAGE2DISK, {"IMG_URL": web.add("/image", packed), "DEST_DISK": disk.path}, "certificate", worker=worker)
