@@ -454,6 +454,38 @@ static int read_data(struct tar *self, uint8_t *data, size_t size, struct error 
 	return 0;
 }
 
+/* A file that is not the disk itself but another form of it must not get there as it is. */
+static int check_beginning(struct tar *self, const uint8_t *data, size_t size, struct error *err)
+{
+	static const struct {
+		const char *magic;
+		size_t size;
+		const char *what;
+	} others[] = {
+		{"KDMV", 4, "a VMDK image"},
+		{"vhdxfile", 8, "a VHDX image"},
+		{"conectix", 8, "a VHD image"},
+		{"PK\x03\x04", 4, "a zip archive"},
+	};
+	const char *what = NULL;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (size >= others[i].size && memcmp(data, others[i].magic, others[i].size) == 0)
+			what = others[i].what;
+	if (image_form_qcow2.detect(data, size))
+		what = "a qcow2 image";
+	if (image_form_android_sparse.detect(data, size))
+		what = "an Android sparse image";
+	if (tar_detect(data, size))
+		what = "a tar archive itself";
+	if (compression_detect(data, size) != COMPRESSION_NONE)
+		what = "compressed itself";
+	if (!what)
+		return 0;
+	return error_set(err, ERROR_UNSUPPORTED,
+			 "\"%s\" in the tar archive is %s: give it without the tar around it",
+			 self->name, what);
+}
+
 static int tar_read(struct image *image, void *data, size_t size, struct extent *ret_extent,
 		    struct error *err)
 {
@@ -470,7 +502,8 @@ static int tar_read(struct image *image, void *data, size_t size, struct extent 
 	}
 	uint64_t left = piece->offset + piece->size - self->offset;
 	size_t count = left < size ? (size_t)left : size;
-	if (read_data(self, data, count, err) < 0)
+	if (read_data(self, data, count, err) < 0 ||
+	    (self->offset == 0 && check_beginning(self, data, count, err) < 0))
 		return -1;
 	*ret_extent = (struct extent){.offset = self->offset, .size_bytes = count};
 	self->offset += count;

@@ -267,6 +267,33 @@ static void test_refused(void **state)
 	assert_fails(read_all(file_size, &err), ERROR_UNSUPPORTED, "\"part\"");
 }
 
+/* What is not raw is not taken for a disk. */
+static void test_forms_within(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *magic;
+		size_t size;
+		const char *words;
+	} cases[] = {
+		{"QFI\xfb", 4, "qcow2"},           {"\x3a\xff\x26\xed", 4, "Android sparse"},
+		{"\x1f\x8b\x08", 3, "compressed"}, {"KDMV", 4, "VMDK"},
+		{"vhdxfile", 8, "VHDX"},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		for (size_t size = 5000; size <= LARGE; size += LARGE - 5000) {
+			struct error err;
+			memset(file, 0, FILE_MOST);
+			file_size = 0;
+			add_image("inner", size);
+			memcpy(file + BLOCK, cases[i].magic, cases[i].size);
+			end();
+			assert_fails(read_all(file_size, &err), ERROR_UNSUPPORTED, cases[i].words);
+			assert_contains(err.text, "without the tar");
+		}
+	}
+}
+
 static void test_cut_and_damaged(void **state)
 {
 	(void)state;
@@ -301,6 +328,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pax_sparse, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gnu_names_and_numbers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_forms_within, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_cut_and_damaged, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
