@@ -198,7 +198,8 @@ int disk_move_backup_gpt(const struct disk *disk, bool *ret_moved, struct error 
 	uint8_t mbr[SECTOR_BYTES_MOST];
 	*ret_moved = false;
 	if (disk->is_partition || disk->sector_bytes < MBR_BYTES ||
-	    disk->sector_bytes > SECTOR_BYTES_MOST || disk->size_bytes < 4 * disk->sector_bytes)
+	    disk->sector_bytes > SECTOR_BYTES_MOST ||
+	    disk->size_bytes < UINT64_C(4) * disk->sector_bytes)
 		return 0;
 	if (read_at(disk, mbr, disk->sector_bytes, 0, err) < 0)
 		return error_wrap(err, "%s", disk->path);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <scsi/sg.h>
+#include <stddef.h>
 #include <string.h>
 
 enum {
@@ -91,7 +92,7 @@ static int run(int fd, const struct command *command, struct error *err)
 	return error_sys(err, "ATA %s", command->name);
 }
 
-static unsigned word(const uint8_t *data, unsigned number)
+static unsigned word(const uint8_t *data, size_t number)
 {
 	return data[2 * number] | (unsigned)data[2 * number + 1] << 8;
 }

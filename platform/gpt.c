@@ -191,7 +191,7 @@ void mbr_protect(uint8_t *mbr, uint64_t last_lba)
 {
 	uint8_t *protective = NULL;
 	for (int i = 0; i < 4; i++) {
-		uint8_t *entry = mbr + MBR_ENTRIES + i * MBR_ENTRY_BYTES;
+		uint8_t *entry = mbr + MBR_ENTRIES + (size_t)i * MBR_ENTRY_BYTES;
 		if (entry[4] == MBR_TYPE_PROTECTIVE && !protective)
 			protective = entry;
 		else if (entry[4] != 0)
@@ -200,7 +200,7 @@ void mbr_protect(uint8_t *mbr, uint64_t last_lba)
 	if (!protective || get32(protective + 8) != 1)
 		return;
 	put32(protective + 12, last_lba > UINT32_MAX ? UINT32_MAX : (uint32_t)last_lba);
-	uint64_t cylinder = last_lba / (HEADS * TRACK_SECTORS);
+	uint64_t cylinder = last_lba / HEADS / TRACK_SECTORS;
 	if (cylinder > 1023) {
 		memset(protective + 5, 0xff, 3);
 		return;
@@ -228,7 +228,7 @@ static unsigned mbr_sector_bytes(const uint8_t *head, size_t head_size)
 {
 	bool as_512 = false, as_4096 = false;
 	for (int i = 0; i < 4; i++) {
-		const uint8_t *entry = head + MBR_ENTRIES + i * MBR_ENTRY_BYTES;
+		const uint8_t *entry = head + MBR_ENTRIES + (size_t)i * MBR_ENTRY_BYTES;
 		uint64_t start = get32(entry + 8);
 		if (entry[4] == 0 || start == 0)
 			continue;
@@ -240,7 +240,7 @@ static unsigned mbr_sector_bytes(const uint8_t *head, size_t head_size)
 
 static bool is_gpt_for(const uint8_t *head, size_t head_size, size_t sector_bytes)
 {
-	struct gpt_header header;
+	struct gpt_header header = {.own_lba = 0};
 	struct error ignored;
 	return head_size >= 2 * sector_bytes &&
 	       gpt_header_read(head + sector_bytes, sector_bytes, &header, &ignored) == 0 &&

@@ -199,7 +199,7 @@ static int not_offered(struct error *err)
 
 static int sanitize(struct wipe *wipe, bool crypto, struct error *err)
 {
-	struct nvme_erase erase;
+	struct nvme_erase erase = {.namespaces = 0};
 	if (only_nvme(wipe, &erase, err) < 0)
 		return -1;
 	if (!(crypto ? erase.sanitize_crypto : erase.sanitize_block))
@@ -223,7 +223,7 @@ static int sanitize_block(struct wipe *wipe, struct error *err)
 
 static int format(struct wipe *wipe, bool crypto, struct error *err)
 {
-	struct nvme_erase erase;
+	struct nvme_erase erase = {.namespaces = 0};
 	if (only_nvme(wipe, &erase, err) < 0)
 		return -1;
 	if (!(crypto ? erase.format_crypto : erase.format))
@@ -247,7 +247,7 @@ static int format_data(struct wipe *wipe, struct error *err)
 
 static int secure_erase(struct wipe *wipe, bool enhanced, struct error *err)
 {
-	struct ata_security security;
+	struct ata_security security = {.supported = false};
 	if (strcmp(wipe->facts.type, "ata") != 0)
 		return error_set(err, ERROR_UNSUPPORTED, "it is no ATA disk");
 	/* Bridges cut the command off in the middle, and leave the disk locked. */
