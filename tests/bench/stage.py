@@ -1,7 +1,9 @@
 """What the benchmark runs on: a web server, disks, and programs that are watched while they run."""
 
 import contextlib
+import ctypes
 import itertools
+import json
 import mmap
 import os
 import resource
@@ -156,11 +158,20 @@ class Target:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def write_alone(target, raw, clear=True, threads=4):
+def write_alone(target, raw, clear=True):
     """The write stage alone: what is not zero of an image written past the page cache in pieces of 1 MiB by several threads,
-    the rest cleared by the device in large pieces. The bytes come from a small buffer: nothing is read or looked at."""
+    the rest cleared by the device in large pieces. The bytes come from a small buffer: nothing is read or looked at. A process
+    of its own does it, this file as a program: its memory must not count as that of programs started later."""
+    done = subprocess.run([sys.executable, "-B", __file__, target.device, str(target.size_bytes), raw, "clear" if clear else "keep"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
+    if done.returncode:
+        raise Failure(f"the write stage alone: {done.stdout}")
+    return json.loads(done.stdout)
+
+
+def _write(device, size_bytes, raw, clear, threads=4):
     jobs, end = [], 0
-    for offset, size in extents(raw) + [[target.size_bytes, 0]]:
+    for offset, size in extents(raw) + [[size_bytes, 0]]:
         if clear:
             jobs += [(at, min(64 * MIB, offset - at), False) for at in range(end, offset, 64 * MIB)]
         jobs += [(at, min(MIB, offset + size - at), True) for at in range(offset, offset + size, MIB)]
@@ -169,8 +180,8 @@ def write_alone(target, raw, clear=True, threads=4):
     fallocate = _fallocate()
     buffers = [mmap.mmap(-1, 16 * MIB) for _ in range(threads)]
     for buffer in buffers:
-        buffer.write(os.urandom(16 * MIB))
-    fd = os.open(target.device, os.O_WRONLY | os.O_EXCL | os.O_DIRECT)
+        buffer.write(os.urandom(MIB) * 16)
+    fd = os.open(device, os.O_WRONLY | os.O_EXCL | os.O_DIRECT)
 
     def one(buffer):
         view = memoryview(buffer)
@@ -202,13 +213,12 @@ def write_alone(target, raw, clear=True, threads=4):
     after = resource.getrusage(resource.RUSAGE_SELF)
     os.close(fd)
     if failures:
-        raise Failure(f"the write stage alone: {failures[0]}")
-    return {"seconds": seconds, "machine_cpu_s": machine_s, "memory_kib": 0,
+        raise failures[0]
+    return {"seconds": seconds, "machine_cpu_s": machine_s, "memory_kib": after.ru_maxrss,
             "cpu_s": after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime}
 
 
 def _fallocate():
-    import ctypes # pylint: disable=import-outside-toplevel
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
@@ -231,3 +241,7 @@ def memory_available_bytes():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return sys.maxsize
+
+
+if __name__ == "__main__":
+    print(json.dumps(_write(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "clear")))
