@@ -42,7 +42,7 @@ FORMS = {
     "gzip": (".raw.gz", "gzip -6 -n -c {raw} > {out}"),
     "zstd": (".raw.zst", "zstd -q -3 -f -o {out} {raw}"),
     "xz": (".raw.xz", "xz -6 -T2 -c {raw} > {out}"),
-    "xz-single": (".single.xz", "xz -6 -T1 -c {raw} > {out}"),
+    "xz-single": (".single.xz", "xz -2 -T1 -c {raw} > {out}"),
     "bzip2": (".raw.bz2", "bzip2 -c {raw} > {out}"),
     "lz4": (".raw.lz4", "lz4 -q -f {raw} {out}"),
     "qcow2": (".qcow2", "qemu-img convert -O qcow2 {raw} {out}"),
