@@ -1,10 +1,11 @@
 """Choosing disks, guarding them, and wiping, on loop devices. For other kinds of disks see test_disk_kinds.py."""
 
 import os
+import signal
 import subprocess
 
 import pytest
-from worker import MIB, images, make_station, run, station  # noqa: F401
+from worker import MIB, eventually, images, make_station, run, station  # noqa: F401
 
 IMAGE2DISK = "quay.io/tinkerbell/actions/image2disk:latest"
 WRITEFILE = "quay.io/tinkerbell/actions/writefile:latest"
@@ -169,6 +170,23 @@ def test_wipe_a_partition(station, images):
     size = int(run("blockdev", "--getsize64", disk.partition(2)))
     assert any(before[start:start + size]) and not any(after[start:start + size])
     assert after[:start] == before[:start] and after[start + size:] == before[start + size:]
+
+
+def test_wipe_killed(station):
+    """In the middle of it: the action fails, and the next run ends what was begun."""
+    disk = station.disk(size_bytes=512 * MIB).fill()
+    wipe = {"name": "it", "image": "wipe", "timeout": 120, "environment": {"DEST_DISK": disk.path, "MODE": "zero", "VERIFY": "full"}}
+    station.first  # noqa: B018 - starts the worker
+    workflow = station.submit(wipe)
+    pid = station.begun(workflow)
+    eventually(lambda: not any(disk.read(4 * MIB, 4096)), 20, "zeros on the disk")
+    os.kill(pid, signal.SIGKILL)
+    station.finish(workflow)
+    action = workflow.action("it")
+    if action.state == "FAILED":  # it may have been faster than we are
+        assert "killed" in action.message and any(disk.read())
+    assert station.run(wipe, timeout_s=120).action("it").state == "SUCCESS"
+    assert not any(disk.read())
 
 
 def test_wipe_refuses(station, images):
