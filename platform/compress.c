@@ -13,7 +13,7 @@
 
 enum {
 	GZIP_LEVEL = 3,
-	ZSTD_LEVEL = 2,
+	ZSTD_LEVEL = 3,            /* the release has the fast strategies only */
 	GZIP_WINDOW_BITS = 15 + 16 /* 16: with gzip's header and trailer */
 };
 
@@ -233,6 +233,10 @@ static bool allocate(struct compressor *self)
 {
 	struct encoder encoder;
 	bool ready = encoder_open(&encoder, self->compression);
+	/* Made once: it may take its time. */
+	if (ready && self->compression == COMPRESSION_GZIP)
+		ready = deflateParams(&encoder.zlib, Z_BEST_COMPRESSION, Z_DEFAULT_STRATEGY) ==
+			Z_OK;
 	self->bound = self->compression == COMPRESSION_ZSTD
 			      ? ZSTD_compressBound(COMPRESS_PIECE_BYTES)
 			      : compressBound(COMPRESS_PIECE_BYTES) + 64;
