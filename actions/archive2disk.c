@@ -17,6 +17,7 @@
 #include "actions/action.h"
 #include "actions/download.h"
 #include "actions/param.h"
+#include "actions/progress.h"
 #include "platform/archive.h"
 #include "platform/clock.h"
 #include "platform/decompress.h"
@@ -28,7 +29,6 @@
 enum {
 	CHUNK_BYTES = 1 << 20,
 	CHUNKS = 4,
-	LOG_INTERVAL_MS = 3000,
 	URL_SHOWN = 512
 };
 
@@ -45,6 +45,7 @@ struct archive2disk {
 	const char *fs_type;
 	const char *path;
 	uint64_t timeout_minutes;
+	uint64_t progress_interval_s;
 	struct download_params download;
 };
 
@@ -71,6 +72,9 @@ static const struct param params[] = {
 	{"HTTP_CLIENT_TIMEOUT_MINUTES", PARAM_UINT, PARAM_AT(struct archive2disk, timeout_minutes),
 	 .fallback = "0", .max = 10080,
 	 .doc = "the whole download must end within so many minutes; 0: as long as bytes come"},
+	{"PROGRESS_INTERVAL_SECONDS", PARAM_UINT,
+	 PARAM_AT(struct archive2disk, progress_interval_s), .fallback = "3", .min = 1, .max = 3600,
+	 .doc = "pause between two lines of progress in the log"},
 	DOWNLOAD_PARAMS(struct archive2disk, download),
 	CREDENTIAL_PARAMS(struct archive2disk, download),
 	{.name = NULL},
@@ -86,8 +90,8 @@ struct work {
 	bool owners;
 	enum compression compression;
 	struct archive_facts facts;
+	struct progress *progress;
 	int64_t started_ms;
-	int64_t logged_ms;
 };
 
 /* A stage that fails when the time is over, with the next byte that comes. */
@@ -133,38 +137,16 @@ static struct stream *deadline_stream(struct stream *below, uint64_t minutes)
 	return &self->stream;
 }
 
-static void tell(void *context)
+static void measure(void *context, struct action_progress *progress)
 {
-	struct work *work = context;
+	const struct work *work = context;
 	uint64_t total = source_size(work->source);
-	int64_t now = clock_monotonic_ms(), elapsed = now - work->started_ms;
-	struct action_progress progress = {
-		.phase = "unpacking",
-		.bytes_in = source_received(work->source),
-		.bytes_out = unpack_counts(work->unpack)->bytes,
-		.total = total == STREAM_SIZE_UNKNOWN ? 0 : total,
-	};
-	if (progress.total > 0)
-		progress.done = progress.bytes_in < total ? progress.bytes_in : total;
-	if (elapsed > 0)
-		progress.rate_bytes_s = progress.bytes_out * 1000 / (uint64_t)elapsed;
-	if (progress.done > 0)
-		progress.left_ms = (int64_t)((double)elapsed * (double)(total - progress.done) /
-					     (double)progress.done);
-	action_report(work->context, &progress);
-	if (now - work->logged_ms < LOG_INTERVAL_MS)
-		return;
-	work->logged_ms = now;
-	char text[300];
-	log_info(action_progress_text(&progress, text, sizeof(text)));
-}
-
-static void tell_phase(struct work *work, const char *phase)
-{
-	struct action_progress progress = {.bytes_in = source_received(work->source),
-					   .bytes_out = unpack_counts(work->unpack)->bytes};
-	snprintf(progress.phase, sizeof(progress.phase), "%s", phase);
-	action_report(work->context, &progress);
+	progress->bytes_in = source_received(work->source);
+	progress->bytes_out = unpack_bytes(work->unpack);
+	if (total != STREAM_SIZE_UNKNOWN) {
+		progress->done = progress->bytes_in < total ? progress->bytes_in : total;
+		progress->total = total;
+	}
 }
 
 /* Puts a digest over *stream when there is one to compare with. */
@@ -222,8 +204,7 @@ static int unpack(struct work *work, struct error *err)
 {
 	auto_stream struct stream *stream = NULL;
 	if (open_tar(work, &stream, err) < 0 ||
-	    archive_unpack(stream, work->unpack, tell, work, &work->facts, err) < 0 ||
-	    check_end(work, err) < 0)
+	    archive_unpack(stream, work->unpack, &work->facts, err) < 0 || check_end(work, err) < 0)
 		return -1;
 	return unpack_settle(work->unpack, work->staging, err);
 }
@@ -237,10 +218,10 @@ static int flush(const struct work *work, struct error *err)
  * archive says of them. */
 static int put_in_place(struct work *work, bool *ret_begun, struct error *err)
 {
-	tell_phase(work, "flushing");
+	progress_phase(work->progress, "flushing");
 	if (flush(work, err) < 0)
 		return -1;
-	tell_phase(work, "moving into place");
+	progress_phase(work->progress, "moving into place");
 	if (tree_merge(work->directory, staging, ret_begun, err) < 0)
 		return -1;
 	return unpack_settle(work->unpack, work->directory, err);
@@ -269,7 +250,15 @@ static int unpack_into(struct work *work, struct error *err)
 	if (make_staging(work, err) < 0)
 		return -1;
 	work->unpack = unpack_open(work->staging, work->owners);
-	if (unpack(work, err) == 0 && put_in_place(work, &begun, err) == 0)
+	int result = progress_start(work->context, work->params->progress_interval_s, "unpacking",
+				    measure, work, &work->progress, err);
+	if (result == 0)
+		result = unpack(work, err);
+	if (result == 0)
+		result = put_in_place(work, &begun, err);
+	progress_stop(work->progress);
+	work->progress = NULL;
+	if (result == 0)
 		return 0;
 	struct error removal;
 	if (begun)
@@ -414,8 +403,7 @@ static int run(struct action_context *context, struct error *err)
 			    .params = archive2disk,
 			    .directory = -1,
 			    .staging = -1,
-			    .started_ms = clock_monotonic_ms(),
-			    .logged_ms = clock_monotonic_ms()};
+			    .started_ms = clock_monotonic_ms()};
 	if (archive2disk->tar_checksum.type == DIGEST_NONE &&
 	    archive2disk->archive_checksum.type == DIGEST_NONE && !archive2disk->unverified)
 		return error_set(err, ERROR_INPUT,

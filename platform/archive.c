@@ -26,8 +26,6 @@ struct reading {
 	uint8_t *buffer;
 	size_t zeros;         /* at the end of what was read, counted up to BLOCK_BYTES */
 	struct error failure; /* of the stream */
-	void (*progress)(void *context);
-	void *context;
 };
 
 static size_t zeros_at_end(const uint8_t *data, size_t size, size_t before)
@@ -159,8 +157,6 @@ static int copy_content(struct reading *reading, struct error *err)
 		if (size > 0 &&
 		    unpack_write(reading->unpack, (uint64_t)offset, data, size, err) < 0)
 			return -1;
-		if (reading->progress)
-			reading->progress(reading->context);
 	}
 }
 
@@ -199,8 +195,6 @@ static int unpack_all(struct reading *reading, struct error *err)
 			return fail(reading, err);
 		if (unpack_one(reading, err) < 0)
 			return -1;
-		if (reading->progress)
-			reading->progress(reading->context);
 	}
 	if (entries == 0)
 		return error_set(err, ERROR_CORRUPT, "the archive holds nothing");
@@ -225,15 +219,13 @@ static int open_archive(struct reading *reading, struct error *err)
 	return 0;
 }
 
-int archive_unpack(struct stream *stream, struct unpack *unpack, void (*progress)(void *context),
-		   void *context, struct archive_facts *ret_facts, struct error *err)
+int archive_unpack(struct stream *stream, struct unpack *unpack, struct archive_facts *ret_facts,
+		   struct error *err)
 {
 	struct reading reading = {.stream = stream,
 				  .unpack = unpack,
 				  .archive = archive_read_new(),
-				  .buffer = malloc(BUFFER_BYTES),
-				  .progress = progress,
-				  .context = context};
+				  .buffer = malloc(BUFFER_BYTES)};
 	if (!reading.archive || !reading.buffer)
 		abort();
 	/* Names are bytes; for pax, which has them in UTF-8, libarchive converts to the locale's.

@@ -15,11 +15,11 @@ struct archive_facts {
 
 /*
  * Reads the archive (borrowed) to its verified end and makes its entries by unpack, which is not
- * settled yet. Several archives one after the other are one. progress (may be NULL) is called now
- * and then. ERROR_CORRUPT when it is no tar, is damaged, holds nothing, has something behind its
- * end, or an entry wants to be outside; else as the stream and unpack_begin().
+ * settled yet. Several archives one after the other are one. ERROR_CORRUPT when it is no tar, is
+ * damaged, holds nothing, has something behind its end, or an entry wants to be outside; else as
+ * the stream and unpack_begin().
  */
-int archive_unpack(struct stream *stream, struct unpack *unpack, void (*progress)(void *context),
-		   void *context, struct archive_facts *ret_facts, struct error *err);
+int archive_unpack(struct stream *stream, struct unpack *unpack, struct archive_facts *ret_facts,
+		   struct error *err);
 
 #endif

@@ -103,6 +103,11 @@ const struct unpack_counts *unpack_counts(const struct unpack *unpack)
 	return &unpack->counts;
 }
 
+uint64_t unpack_bytes(const struct unpack *unpack)
+{
+	return __atomic_load_n(&unpack->counts.bytes, __ATOMIC_RELAXED);
+}
+
 /* Puts the path, fit to be shown, before the error; a full file system is described. */
 static int wrap(const struct unpack *unpack, const char *path, struct error *err)
 {
@@ -431,7 +436,7 @@ int unpack_write(struct unpack *unpack, uint64_t offset, const void *data, size_
 		}
 		at += (size_t)written;
 	}
-	unpack->counts.bytes += size;
+	__atomic_store_n(&unpack->counts.bytes, unpack->counts.bytes + size, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -646,17 +651,14 @@ static int settle(struct unpack *unpack, int root, const struct deferred *deferr
 
 int unpack_settle(struct unpack *unpack, int directory, struct error *err)
 {
-	const struct unpack_counts before = unpack->counts;
 	if (resolve_names(unpack, directory, err) < 0)
 		return -1;
-	const struct unpack_counts resolved = unpack->counts;
+	const struct unpack_counts before = unpack->counts;
 	for (size_t i = 0; i < unpack->deferred_count; i++)
 		if (settle(unpack, directory, &unpack->deferred[i], err) < 0)
 			return wrap(unpack, unpack->deferred[i].path, err);
-	/* Counted at the first time only. */
-	if (directory != unpack->root) {
+	/* What is not kept was counted at the first time. */
+	if (directory != unpack->root)
 		unpack->counts = before;
-		unpack->counts.without_acl = resolved.without_acl;
-	}
 	return 0;
 }

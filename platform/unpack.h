@@ -90,6 +90,9 @@ int unpack_settle(struct unpack *unpack, int directory, struct error *err);
 
 const struct unpack_counts *unpack_counts(const struct unpack *unpack);
 
+/* Content written so far: may be asked from another thread, for progress. */
+uint64_t unpack_bytes(const struct unpack *unpack);
+
 static inline void cleanup_unpack(struct unpack **unpack)
 {
 	unpack_free(*unpack);

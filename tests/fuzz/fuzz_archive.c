@@ -69,7 +69,7 @@ static void unpack_twice(const uint8_t *data, size_t size, int target)
 		auto_unpack struct unpack *unpack = unpack_open(staging, geteuid() == 0);
 		struct archive_facts facts;
 		bool begun;
-		if (archive_unpack(stream, unpack, NULL, NULL, &facts, &err) < 0 ||
+		if (archive_unpack(stream, unpack, &facts, &err) < 0 ||
 		    unpack_settle(unpack, staging, &err) < 0 ||
 		    tree_merge(target, "staging", &begun, &err) < 0 ||
 		    unpack_settle(unpack, target, &err) < 0) {

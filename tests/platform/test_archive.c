@@ -79,7 +79,7 @@ static int unpack_made(const struct made *made, int directory, struct archive_fa
 {
 	struct stream *stream = stream_from_memory(made->data, made->size);
 	struct unpack *unpack = unpack_open(directory, true);
-	int result = archive_unpack(stream, unpack, NULL, NULL, facts, err);
+	int result = archive_unpack(stream, unpack, facts, err);
 	if (result == 0)
 		result = unpack_settle(unpack, directory, err);
 	if (counts)
