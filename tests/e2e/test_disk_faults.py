@@ -355,7 +355,7 @@ def test_the_disk_is_taken_out(bench, bus):
     bench.lab.web.fault("slow", path="/images/512.raw", rate=3 * MIB)
     workflow = bench.begin(name)
     before = bench.machine.block_stats()[number]["written"]
-    until = time.monotonic() + 30
+    until = time.monotonic() + 180
     while bench.machine.block_stats()[number]["written"] - before < 4 * MIB:
         assert time.monotonic() < until and not workflow.finished, workflow.actions[0].message
         time.sleep(0.02)
@@ -363,3 +363,55 @@ def test_the_disk_is_taken_out(bench, bus):
     state, message, verdict = bench.end(workflow, name)
     assert (state, verdict) == ("FAILED", "blank"), message
     assert "gone" in message
+
+
+# --- machines and servers that are poor
+
+
+def wait_written(bench, name, workflow, size):
+    """Until the disk has taken so many bytes since now."""
+    server = bench.servers[name]
+    start = len(server.requests)
+    until = time.monotonic() + 180
+    while sum(request[2] for request in server.requests[start:] if request[0] == "write") < size:
+        assert time.monotonic() < until and not workflow.finished, workflow.actions[0].message
+        time.sleep(0.02)
+
+
+def test_the_web_server_is_gone_for_good(bench):
+    name = "served-virtio"
+    bench.wear(name)
+    bench.lab.web.fault("slow", path="/images/512.raw", rate=3 * MIB)
+    workflow = bench.begin(name)
+    wait_written(bench, name, workflow, 4 * MIB)
+    bench.lab.web.stop()
+    try:
+        state, message, verdict = bench.end(workflow, name)
+    finally:
+        bench.lab.web.start()
+    assert (state, verdict) == ("FAILED", "blank") and "/images/512.raw" in message, message
+    bench.lab.web.faults.clear()
+    bench.works(name)
+
+
+def test_little_memory_and_a_web_server_that_comes_back(bench):
+    """An image larger than the machine's memory; the server is slow, and away for a moment in the middle."""
+    image = gpt_image.make(bench.chance, 288 * MIB, 264)
+    bench.lab.web.add("/images/large.raw", image.data)
+    name, mac = "poor", "52:54:00:77:00:0b"
+    disk = Disk(bench.lab.folder / f"{name}.raw", 304 * MIB)
+    disk.create()
+    environment = {"IMG_URL": f"http://{bench.lab.address}/images/large.raw", "DEST_DISK": "/dev/vda", "RETRY_ENABLED": "true"}
+    workflow = bench.lab.tink.add_actions(mac, [{"name": "it", "image": IMAGE2DISK, "timeout": 300, "environment": environment}])
+    with bench.lab.installer(name, [disk], mac=mac, memory_mb=256) as machine:
+        until = time.monotonic() + 180
+        while machine.block_stats()[0]["written"] < 100 * MIB:
+            assert time.monotonic() < until and not workflow.finished, machine.report()
+            time.sleep(0.05)
+        bench.lab.web.stop()
+        time.sleep(2)
+        bench.lab.web.start()
+        assert bench.lab.wait_workflow(workflow, machine, 300) == "SUCCESS", workflow.actions[0].message
+    verdict = gpt_image.judge(disk.path.read_bytes(), image, OLD)
+    print(f"{name}: SUCCESS with 256 MB, the disk is {verdict}: " + workflow.actions[0].message.split("\n")[0])
+    assert verdict == "right"
