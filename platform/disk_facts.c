@@ -292,7 +292,7 @@ bool disk_facts_read(const char *name, struct disk_facts *ret_facts)
 	facts.removable = read_flag(facts.disk, "removable");
 	facts.read_only = read_flag(name, "ro");
 	read_identity(&facts);
-	if (facts.read_only || facts.size_bytes == 0)
+	if (facts.size_bytes == 0)
 		facts.ordinary = false;
 	*ret_facts = facts;
 	return true;

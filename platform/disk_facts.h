@@ -32,7 +32,7 @@ struct disk_facts {
 	char hctl[32];                  /* SCSI host:channel:target:lun */
 	char device_path[512];          /* below /sys/devices, with the name at its end */
 	bool rotational, removable, read_only;
-	bool ordinary; /* a disk that holds data by itself, with a medium, and can be written: no
+	bool ordinary; /* a disk that holds data by itself, with a medium, be it read-only: no
 			  loop device, RAM disk, CD, boot area of an MMC, array or mapping */
 };
 

@@ -181,7 +181,7 @@ static bool asks_for(const struct disk_term *term, const struct disk_facts *disk
 
 static bool is_looked_at(const struct disk_terms *terms, const struct disk_facts *disk)
 {
-	bool asked_for = disk->ordinary;
+	bool asked_for = disk->ordinary && !disk->read_only;
 	for (unsigned i = 0; i < terms->count; i++)
 		asked_for = asked_for || asks_for(&terms->terms[i], disk);
 	return asked_for && disk->size_bytes > 0;
@@ -191,6 +191,7 @@ struct search {
 	const struct disk_terms *terms;
 	const struct disk_facts *disk;
 	bool on_disks, on_partitions, by_file_system;
+	bool on_read_only; /* those that are not looked at otherwise */
 	unsigned count;
 	struct {
 		char name[64], disk[64], wwn[128];
@@ -221,7 +222,8 @@ static void visit_partition(void *context, const struct disk_facts *facts)
 static void visit_disk(void *context, const struct disk_facts *facts)
 {
 	struct search *search = context;
-	if (!is_looked_at(search->terms, facts))
+	if (!is_looked_at(search->terms, facts) &&
+	    !(search->on_read_only && facts->ordinary && facts->read_only))
 		return;
 	search->disk = facts;
 	if (search->on_disks)
@@ -303,7 +305,7 @@ static void list_device(struct list *list, const char *name)
 static void list_disk(void *context, const struct disk_facts *facts)
 {
 	struct list *list = context;
-	if (list->terms ? is_looked_at(list->terms, facts) : facts->ordinary)
+	if (facts->ordinary || (list->terms && is_looked_at(list->terms, facts)))
 		list_device(list, facts->name);
 }
 
@@ -334,6 +336,13 @@ static int complain_about_many(struct error *err, const char *text, const struct
 	return -1;
 }
 
+static int complain_about_read_only(struct error *err, const char *text, const char *name)
+{
+	char what[600];
+	describe_device(name, what, sizeof(what));
+	return error_set(err, ERROR_DENIED, "\"%.200s\" fits %s, which is read-only", text, what);
+}
+
 static int select_by_terms(const char *text, const struct disk_terms *terms, char *ret_path,
 			   size_t path_size, struct error *err)
 {
@@ -351,6 +360,10 @@ static int select_by_terms(const char *text, const struct disk_terms *terms, cha
 	if (search.count > 1)
 		return complain_about_many(err, text, &search);
 	if (search.count == 0) {
+		search.on_read_only = true;
+		disk_facts_each(visit_disk, &search);
+		if (search.count > 0)
+			return complain_about_read_only(err, text, search.matches[0].name);
 		error_set(err, ERROR_NOT_FOUND,
 			  "no disk fits \"%.200s\"; this machine has: ", text);
 		append_disks(err, terms);

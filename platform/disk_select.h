@@ -39,8 +39,9 @@ int disk_select_check(const char *text, struct error *err);
 
 /*
  * Finds the disk or partition that is there now. ret_path (256 bytes) gets the path as given, or
- * "/dev/NAME". ERROR_NOT_FOUND when nothing matches, ERROR_INPUT when several do; both list the
- * candidates and who uses each. The node in /dev is not looked at.
+ * "/dev/NAME". ERROR_NOT_FOUND when nothing matches, ERROR_DENIED when only a read-only disk does,
+ * ERROR_INPUT when several do; both list the candidates and who uses each. The node in /dev is not
+ * looked at.
  */
 int disk_select(const char *text, char *ret_path, size_t path_size, struct error *err);
 

@@ -129,6 +129,8 @@ def test_zoo(zoo):
     done, text = zoo.wipe("name=vdb", "EXPECT_SERIAL=LOCKED")
     assert not done and "read-only" in text, text
     done, text = zoo.wipe("serial=LOCKED")
+    assert not done and "which is read-only" in text, text
+    done, text = zoo.wipe("serial=NONE")
     assert not done and "no disk fits" in text and "/dev/nvme0n1 (" in text, text
 
     # Without udev the links are computed.

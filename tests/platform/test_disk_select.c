@@ -164,10 +164,13 @@ static void selects_among_virtio_and_mmc(void **state)
 	selects("vendor=AMAZON", "/dev/sda");
 	selects("serial=vol-0a1b type=scsi", "/dev/sda");
 	/* Read-only: no target, but by its name. */
-	refuses("serial=config", ERROR_NOT_FOUND, "no disk fits");
+	refuses("serial=config", ERROR_DENIED,
+		"fits /dev/vdc (64.0 MiB, serial config, virtio, read-only), which is read-only");
+	refuses("serial=none", ERROR_NOT_FOUND,
+		"/dev/vdc (64.0 MiB, serial config, virtio, read-only)");
 	selects("name=vdc", "/dev/vdc");
 	selects("by-id=virtio-config", "/dev/vdc");
-	refuses("by-id=virtio-conf*", ERROR_NOT_FOUND, "no disk fits");
+	refuses("by-id=virtio-conf*", ERROR_DENIED, "which is read-only");
 	tree_add(root, "/sys/block/mmcblk0boot0 -> ../devices/x/block/mmcblk0boot0\n"
 		       "/sys/class/block/mmcblk0boot0 -> ../../devices/x/block/mmcblk0boot0\n"
 		       "/sys/devices/x/block/mmcblk0boot0/size = 8192\\n\n");
