@@ -53,6 +53,7 @@ def test_a_debian_root_boots(station, debian):
             "4755 0:0", "4755 0:0", "640 0:42", "2775 0:8"]
         assert console.run("readlink /bin /lib64").split() == ["usr/bin", "usr/lib64"]
         assert console.run("systemctl --failed --no-legend --plain | wc -l").strip() == "0"
-        assert console.run("dpkg --verify 2>&1 | grep -v ' /usr/share/\\(doc\\|man\\|locale\\|info\\|lintian\\)/' | grep -v ' c ' | wc -l",
-                           timeout_s=300).strip() == "0"
+        # The image's own build has taken documentation and apt's lists away.
+        gone = "/usr/share/(doc|man|locale|info|lintian)/|/var/lib/apt/lists| c /"
+        assert console.run(f"dpkg --verify 2>&1 | grep -vE '{gone}' || true", timeout_s=300).strip() == ""
         console.run("sync")
