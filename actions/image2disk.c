@@ -3,8 +3,6 @@
  * told by the content. The run is that of imaging.c.
  */
 #include "actions/imaging.h"
-#include "actions/param.h"
-#include "platform/text.h"
 
 struct image2disk {
 	const char *urls;
@@ -28,24 +26,10 @@ static const struct param params[] = {
 	{.name = NULL},
 };
 
-enum {
-	URL_SHOWN = 512
-};
-
 static int run(struct action_context *context, struct error *err)
 {
 	const struct image2disk *image2disk = context->params;
-	char **urls, shown[URL_SHOWN];
-	param_urls(image2disk->urls, &urls);
-	struct imaging imaging = {
-		.params = &image2disk->imaging,
-		.name = text_redact_url(urls[0], shown, sizeof(shown)),
-		.source = download_options(context, &image2disk->imaging.download),
-	};
-	imaging.source.urls = (const char *const *)urls;
-	int result = imaging_run(context, &imaging, err);
-	param_urls_free(urls);
-	return result;
+	return imaging_run_urls(context, &image2disk->imaging, image2disk->urls, err);
 }
 
 const struct action action_image2disk;

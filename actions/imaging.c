@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actions/param.h"
 #include "actions/progress.h"
 #include "platform/clock.h"
 #include "platform/disk.h"
@@ -21,6 +22,7 @@ enum {
 	NODE_WAIT_MS = 15000,
 	CHECKSUM_FILE_MAX = 4 << 20,
 	BMAP_FILE_MAX = 16 << 20,
+	URL_SHOWN = 512,
 };
 
 /* What one run works with. */
@@ -372,5 +374,21 @@ int imaging_run(struct action_context *context, struct imaging *imaging, struct 
 	struct work work = {.context = context, .imaging = imaging, .disk = {.fd = -1}};
 	int result = run(&work, err);
 	close_work(&work);
+	return result;
+}
+
+int imaging_run_urls(struct action_context *context, const struct imaging_params *params,
+		     const char *urls, struct error *err)
+{
+	char **list, shown[URL_SHOWN];
+	param_urls(urls, &list);
+	struct imaging imaging = {
+		.params = params,
+		.name = text_redact_url(list[0], shown, sizeof(shown)),
+		.source = download_options(context, &params->download),
+	};
+	imaging.source.urls = (const char *const *)list;
+	int result = imaging_run(context, &imaging, err);
+	param_urls_free(list);
 	return result;
 }

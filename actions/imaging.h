@@ -67,4 +67,8 @@ struct imaging {
 /* Writes the image to the disk, verifies, makes its partitions known, and sets the summary. */
 int imaging_run(struct action_context *context, struct imaging *imaging, struct error *err);
 
+/* The same for an image at the URLs of a PARAM_URLS. */
+int imaging_run_urls(struct action_context *context, const struct imaging_params *params,
+		     const char *urls, struct error *err);
+
 #endif

@@ -5,8 +5,6 @@
 #include <string.h>
 
 #include "actions/imaging.h"
-#include "actions/param.h"
-#include "platform/text.h"
 
 struct qemuimg2disk {
 	const char *urls;
@@ -31,7 +29,6 @@ static const struct param params[] = {
 };
 
 enum {
-	URL_SHOWN = 512,
 	ARGUMENT_SIZE = 128
 };
 
@@ -91,19 +88,9 @@ static int check_arguments(const char *text, struct error *err)
 static int run(struct action_context *context, struct error *err)
 {
 	const struct qemuimg2disk *qemuimg2disk = context->params;
-	char **urls, shown[URL_SHOWN];
 	if (check_arguments(qemuimg2disk->extra_args, err) < 0)
 		return -1;
-	param_urls(qemuimg2disk->urls, &urls);
-	struct imaging imaging = {
-		.params = &qemuimg2disk->imaging,
-		.name = text_redact_url(urls[0], shown, sizeof(shown)),
-		.source = download_options(context, &qemuimg2disk->imaging.download),
-	};
-	imaging.source.urls = (const char *const *)urls;
-	int result = imaging_run(context, &imaging, err);
-	param_urls_free(urls);
-	return result;
+	return imaging_run_urls(context, &qemuimg2disk->imaging, qemuimg2disk->urls, err);
 }
 
 const struct action action_qemuimg2disk;

@@ -78,6 +78,13 @@ struct http_header {
 /* Takes a line, with or without its end. A line "HTTP/…" starts a new set. Any bytes may come. */
 void http_header_line(struct http_header *header, const char *line, size_t size);
 
+/* The value of the header called name, without blanks around it (within line, *ret_size bytes);
+ * NULL when the line is another one. */
+const char *http_header_value(const char *line, size_t size, const char *name, size_t *ret_size);
+
+/* The kind of error that a status is: see http_get(); other for those not named there. */
+enum error_kind http_status_kind(long status, enum error_kind other);
+
 /*
  * GETs an http, https or file URL, redirects followed (at most ten), and gives the body as a
  * stream. The stream's end is verified against the length, the chunks or the HTTP/2 end mark: an

@@ -9,8 +9,7 @@
 #include "platform/http.h"
 #include "platform/text.h"
 
-/* The value of the header name, without blanks around it; NULL when the line is another one. */
-static const char *value_of(const char *line, size_t size, const char *name, size_t *ret_size)
+const char *http_header_value(const char *line, size_t size, const char *name, size_t *ret_size)
 {
 	size_t name_size = strlen(name);
 	if (size <= name_size || strncasecmp(line, name, name_size) != 0 || line[name_size] != ':')
@@ -25,6 +24,17 @@ static const char *value_of(const char *line, size_t size, const char *name, siz
 		value_size--;
 	*ret_size = value_size;
 	return value;
+}
+
+enum error_kind http_status_kind(long status, enum error_kind other)
+{
+	if (status == 404 || status == 410)
+		return ERROR_NOT_FOUND;
+	if (status == 401 || status == 403 || status == 407)
+		return ERROR_DENIED;
+	if (status == 408 || status == 425 || status == 429 || status >= 500)
+		return ERROR_NETWORK;
+	return other;
 }
 
 /* Copies a value of visible ASCII and blanks that fits; "" otherwise. */
@@ -179,28 +189,28 @@ void http_header_line(struct http_header *header, const char *line, size_t size)
 		header->complete = true;
 	} else if (size >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
 		start(header, line, size);
-	} else if ((value = value_of(line, size, "transfer-encoding", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "transfer-encoding", &length)) != NULL) {
 		header->chunked = contains_word(value, length, "chunked");
-	} else if ((value = value_of(line, size, "content-type", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "content-type", &length)) != NULL) {
 		text_sanitize(value, length, answer->content_type, sizeof(answer->content_type));
-	} else if ((value = value_of(line, size, "accept-ranges", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "accept-ranges", &length)) != NULL) {
 		answer->accepts_ranges = contains_word(value, length, "bytes");
-	} else if ((value = value_of(line, size, "etag", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "etag", &length)) != NULL) {
 		take_etag(answer, value, length);
-	} else if ((value = value_of(line, size, "last-modified", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "last-modified", &length)) != NULL) {
 		if (keep(value, length, answer->last_modified, sizeof(answer->last_modified)) &&
 		    parse_date(answer->last_modified) < 0)
 			answer->last_modified[0] = '\0';
 		judge_modified(header);
-	} else if ((value = value_of(line, size, "date", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "date", &length)) != NULL) {
 		char text[40];
 		header->date_s = keep(value, length, text, sizeof(text)) ? parse_date(text) : -1;
 		judge_modified(header);
-	} else if ((value = value_of(line, size, "content-range", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "content-range", &length)) != NULL) {
 		take_range(header, value, length);
-	} else if ((value = value_of(line, size, "retry-after", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "retry-after", &length)) != NULL) {
 		take_retry_after(header, value, length);
-	} else if ((value = value_of(line, size, "www-authenticate", &length)) != NULL) {
+	} else if ((value = http_header_value(line, size, "www-authenticate", &length)) != NULL) {
 		if (answer->challenge[0] == '\0')
 			keep(value, length, answer->challenge, sizeof(answer->challenge));
 	}

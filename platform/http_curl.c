@@ -73,14 +73,8 @@ int http_curl_failed(CURLcode code, const char *detail, struct error *err)
 
 int http_curl_status(long status, struct error *err)
 {
-	enum error_kind kind = ERROR_INPUT;
-	if (status == 404 || status == 410)
-		kind = ERROR_NOT_FOUND;
-	else if (status == 401 || status == 403 || status == 407)
-		kind = ERROR_DENIED;
-	else if (status == 408 || status == 425 || status == 429 || status >= 500)
-		kind = ERROR_NETWORK;
-	error_set(err, kind, "the server answered HTTP status %ld", status);
+	error_set(err, http_status_kind(status, ERROR_INPUT), "the server answered HTTP status %ld",
+		  status);
 	err->code = (int)status;
 	return -1;
 }

@@ -131,20 +131,6 @@ struct answer {
 	int64_t retry_after_ms; /* -1: nothing */
 };
 
-/* The value of a header of that name; its size is SIZE_MAX when the line has another. */
-static const char *value_of(const char *line, size_t size, const char *name, size_t *ret_size)
-{
-	size_t name_size = strlen(name);
-	*ret_size = SIZE_MAX;
-	if (size <= name_size || line[name_size] != ':' || strncasecmp(line, name, name_size) != 0)
-		return NULL;
-	const char *value = line + name_size + 1, *end = line + size;
-	while (value < end && (*value == ' ' || *value == '\t'))
-		value++;
-	*ret_size = (size_t)(end - value);
-	return value;
-}
-
 static void on_header(void *context, const char *line, size_t size)
 {
 	struct answer *answer = context;
@@ -158,15 +144,15 @@ static void on_header(void *context, const char *line, size_t size)
 		*answer = (struct answer){.redirected = redirected, .retry_after_ms = -1};
 		return;
 	}
-	value = value_of(line, size, "www-authenticate", &value_size);
+	value = http_header_value(line, size, "www-authenticate", &value_size);
 	if (value && !answer->redirected)
 		challenge_read(value, value_size, &answer->challenge);
-	value = value_of(line, size, "docker-content-digest", &value_size);
+	value = http_header_value(line, size, "docker-content-digest", &value_size);
 	if (value && value_size < sizeof(answer->digest)) {
 		memcpy(answer->digest, value, value_size);
 		answer->digest[value_size] = '\0';
 	}
-	value = value_of(line, size, "retry-after", &value_size);
+	value = http_header_value(line, size, "retry-after", &value_size);
 	if (!value || value_size >= sizeof(text))
 		return;
 	memcpy(text, value, value_size);

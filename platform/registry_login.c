@@ -48,14 +48,8 @@ static void append_reason(const struct http_response *response, struct error *er
 int registry_status_error(const char *who, const struct http_response *response, struct error *err)
 {
 	long status = response->status;
-	enum error_kind kind = ERROR_PROTOCOL;
-	if (status == 404 || status == 410)
-		kind = ERROR_NOT_FOUND;
-	else if (status == 401 || status == 403 || status == 407)
-		kind = ERROR_DENIED;
-	else if (status == 408 || status == 425 || status == 429 || status >= 500)
-		kind = ERROR_NETWORK;
-	error_set(err, kind, "%s answered HTTP status %ld", who, status);
+	error_set(err, http_status_kind(status, ERROR_PROTOCOL), "%s answered HTTP status %ld", who,
+		  status);
 	append_reason(response, err);
 	err->code = (int)status;
 	return -1;
