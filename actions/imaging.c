@@ -307,7 +307,7 @@ static int settle_table(struct work *work, struct table *ret_table, struct error
 		/* The disk holds what the image holds: that it has no second copy is the image's
 		 * own matter. */
 		if (err->kind != ERROR_CORRUPT)
-			return -1;
+			return disk_writer_take_back(work->writer, err);
 		log_warning("the image's partition table has no sound second copy to be moved",
 			    "disk", work->disk.path, "reason", err->text);
 	}

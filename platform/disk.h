@@ -98,9 +98,12 @@ int disk_writer_verify(struct disk_writer *writer,
 		       struct error *err);
 
 /* Writes the beginning, its first sector last, and flushes; with options.record it is read back,
- * too. When any of this fails the first sector is cleared again; the error says whether that
- * worked. */
+ * too. When any of this fails the beginning is taken back. */
 int disk_writer_finish(struct disk_writer *writer, struct error *err);
+
+/* For a failure (err) after the beginning was written: one that nobody can be sure of is worse than
+ * none. Clears it again, and adds to err whether that worked. Returns -1. */
+int disk_writer_take_back(struct disk_writer *writer, struct error *err);
 
 /* Ends the threads and frees. What was not finished stays without a beginning. */
 void disk_writer_free(struct disk_writer *writer);

@@ -503,22 +503,22 @@ static int put_head(struct disk_writer *writer, uint64_t size, struct error *err
 	return disk_io_flush(&writer->io, err);
 }
 
-/* The disk failed in the last step. A beginning that nobody can be sure of is worse than none. */
-static int take_back_head(struct disk_writer *writer, struct error *err)
+int disk_writer_take_back(struct disk_writer *writer, struct error *err)
 {
 	struct error ignored;
-	unsigned sector = writer->disk->sector_bytes;
-	memset(writer->head, 0, sector);
-	if (disk_io_put(&writer->io, writer->head, sector, 0, &ignored) == 0 &&
+	const struct disk *disk = writer->disk;
+	uint64_t size = disk->size_bytes < DISK_HEAD_BYTES ? disk->size_bytes : DISK_HEAD_BYTES;
+	memset(writer->head, 0, DISK_HEAD_BYTES);
+	if (disk_io_put(&writer->io, writer->head, size, 0, &ignored) == 0 &&
 	    disk_io_flush(&writer->io, &ignored) == 0)
 		return error_append(err,
 				    "; the beginning of %s was cleared again: it does not boot",
-				    writer->disk->path);
+				    disk->path);
 	return error_append(
 		err,
 		"; the beginning of %s could not be cleared again: it may boot although "
 		"it is not known to be whole",
-		writer->disk->path);
+		disk->path);
 }
 
 int disk_writer_finish(struct disk_writer *writer, struct error *err)
@@ -527,7 +527,7 @@ int disk_writer_finish(struct disk_writer *writer, struct error *err)
 		writer->taken_bytes < DISK_HEAD_BYTES ? writer->taken_bytes : DISK_HEAD_BYTES;
 	if (put_head(writer, size, err) < 0 ||
 	    (writer->options.record && verify_head(writer, size, err) < 0))
-		return take_back_head(writer, err);
+		return disk_writer_take_back(writer, err);
 	disk_io_count(&writer->io.written_bytes, size);
 	return 0;
 }

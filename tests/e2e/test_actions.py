@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import re
+import subprocess
 import time
 
 import pytest
@@ -48,6 +49,35 @@ def test_image2disk(station, images, kind):
     before = disk.read()
     station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path})
     assert disk.read() == before
+
+
+def halves(first, second):
+    """Two commands, each for a part of the file, one behind the other."""
+    return ["sh", "-c", f'head -c 9000000 "$0" | {first}; tail -c +9000001 "$0" | {second}']
+
+
+COMPRESSORS = {
+    "gzip": ["gzip", "-1c"], "gzip members": halves("gzip -c", "gzip -9c"), "gzip pigz": ["pigz", "-p3", "-c"], "gzip stored": ["pigz", "-0", "-c"],
+    "gzip bgzip": ["bgzip", "-c"], "zstd": ["zstd", "-qc"], "zstd long": ["zstd", "-qc", "--long=27"], "zstd pzstd": ["pzstd", "-q", "-p3", "-c"],
+    "zstd frames": halves("zstd -qc", "zstd -qc --no-check"), "xz": ["xz", "-0c"], "xz blocks": ["xz", "-0", "-T2", "--block-size=1MiB", "-c"],
+    "xz streams": halves("xz -0c", "xz -0c --check=sha256"), "bzip2": ["bzip2", "-c"], "bzip2 small blocks": ["bzip2", "-1c"],
+    "bzip2 streams": halves("bzip2 -c", "bzip2 -2c"), "lz4": ["lz4", "-qc"], "lz4 linked blocks": ["lz4", "-qc", "-BD", "-B4", "-BX"],
+    "lz4 frames": halves("lz4 -qc", "lz4 -qc --no-frame-crc")}
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_image2disk_of_every_compressor(station, images, name):
+    """What the usual programs write, with several members, frames, streams and blocks: byte for byte."""
+    raw = station.folder / "x.raw"
+    content = images.disk().read_bytes()[20480:15 << 20] + os.urandom(3 << 20) + bytes(2 << 20)
+    content = content[:len(content) // 512 * 512]
+    raw.write_bytes(content)
+    packed = subprocess.run([*COMPRESSORS[name], raw], stdout=subprocess.PIPE, check=True).stdout
+    disk = station.disk(size_bytes=24 * MIB).fill()
+    url = station.web.add("/image", packed)
+    station.succeeds(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path, "CHECKSUM": "sha256:" + hashlib.sha256(packed).hexdigest()},
+                     name.split()[0])
+    assert disk.read(0, len(content)) == content
 
 
 def test_image2disk_replaces_an_old_table(station, images):
