@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "platform/image.h"
+#include "platform/memory.h"
 #include "platform/spans.h"
 
 enum {
@@ -51,8 +52,7 @@ static int skip_unmapped(struct mapped *self, uint64_t until, struct error *err)
 			return -1;
 		if (got == 0)
 			return cut(self, err);
-		if (self->skipped[0] != 0 ||
-		    memcmp(self->skipped, self->skipped + 1, (size_t)got - 1) != 0)
+		if (!memory_is_zero(self->skipped, (size_t)got))
 			return error_set(err, ERROR_CORRUPT,
 					 "the block map does not belong to the image: there is "
 					 "data between the bytes %" PRIu64 " and %" PRIu64

@@ -1,6 +1,7 @@
 /* Compression in several threads: see compress.h. The reader of the stage fills pieces in turn,
  * threads compress them, and they come out in the same turn. */
 #include "platform/compress.h"
+#include "platform/memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -102,7 +103,7 @@ static bool encode(struct encoder *encoder, const uint8_t *in, size_t in_size, u
 
 static bool encode_piece(struct compressor *self, struct encoder *encoder, struct piece *piece)
 {
-	if (piece->in_size == COMPRESS_PIECE_BYTES && disk_io_is_zero(piece->in, piece->in_size)) {
+	if (piece->in_size == COMPRESS_PIECE_BYTES && memory_is_zero(piece->in, piece->in_size)) {
 		memcpy(piece->out, self->zeros, self->zeros_size);
 		piece->out_size = self->zeros_size;
 		return true;

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "platform/memory.h"
+
 enum {
 	MEMORY_ALIGNMENT = 4096,
 	/* Zeros are looked for in grains of this size: to have shorter ones cleared costs most
@@ -57,38 +59,6 @@ void disk_io_close(struct disk_io *io)
 		return;
 	cleanup_close(&io->direct_fd);
 	pthread_rwlock_destroy(&io->pages);
-}
-
-/* musl's memcmp() looks at one byte at a time. */
-bool disk_io_is_zero(const uint8_t *data, size_t size)
-{
-	typedef uint64_t wide __attribute__((vector_size(16), may_alias, aligned(1)));
-	const size_t step = 4 * sizeof(wide);
-	size_t at = 0;
-	for (; at + step <= size; at += step) {
-		const wide *words = (const wide *)(const void *)(data + at);
-		wide any = words[0] | words[1] | words[2] | words[3];
-		if (any[0] | any[1])
-			return false;
-	}
-	for (; at < size; at++)
-		if (data[at] != 0)
-			return false;
-	return true;
-}
-
-static bool is_same(const uint8_t *a, const uint8_t *b, size_t size)
-{
-	typedef uint64_t wide __attribute__((vector_size(16), may_alias, aligned(1)));
-	size_t at = 0;
-	for (; at + sizeof(wide) <= size; at += sizeof(wide)) {
-		const wide *x = (const wide *)(const void *)(a + at);
-		const wide *y = (const wide *)(const void *)(b + at);
-		wide difference = *x ^ *y;
-		if (difference[0] | difference[1])
-			return false;
-	}
-	return memcmp(a + at, b + at, size - at) == 0;
 }
 
 /* Whether a transfer may bypass the page cache. */
@@ -216,9 +186,9 @@ int disk_io_write(struct disk_io *io, struct disk_scratch *scratch, const uint8_
 		uint64_t left = size_bytes - at;
 		size_t size = left < grain_bytes ? (size_t)left : grain_bytes;
 		enum grain grain = GRAIN_DATA;
-		if (old && is_same(old + at, data + at, size))
+		if (old && memory_is_same(old + at, data + at, size))
 			grain = GRAIN_SAME;
-		else if (disk_io_is_zero(data + at, size))
+		else if (memory_is_zero(data + at, size))
 			grain = GRAIN_ZERO;
 		if (grain == last)
 			continue;

@@ -52,8 +52,6 @@ int disk_io_read(struct disk_io *io, struct disk_scratch *scratch, uint64_t offs
 /* All that was written is on the medium. */
 int disk_io_flush(struct disk_io *io, struct error *err);
 
-bool disk_io_is_zero(const uint8_t *data, size_t size);
-
 /* Adds to one of the counts. */
 void disk_io_count(uint64_t *count, uint64_t bytes);
 

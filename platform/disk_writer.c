@@ -4,6 +4,7 @@
  * the order of things; what one thread does with one piece of the disk stands in disk_io.c.
  */
 #include "platform/disk.h"
+#include "platform/memory.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -133,7 +134,7 @@ static int verify_piece(struct disk_writer *writer, struct disk_scratch *scratch
 		return -1;
 	bool same;
 	if (expected->zero) {
-		same = disk_io_is_zero(found, expected->size_bytes);
+		same = memory_is_zero(found, expected->size_bytes);
 	} else {
 		uint8_t digest[16];
 		digest_short(found, expected->size_bytes, digest);
@@ -390,7 +391,7 @@ int disk_writer_submit(struct disk_writer *writer, uint64_t offset, size_t size_
 		return 0; /* the buffer stays with the caller */
 	/* Zeros are found here, while they are in the processor's cache, and the buffer serves
 	 * again: long runs of them never leave it. */
-	if (!writer->options.compare && disk_io_is_zero(data + in_head, size_bytes - in_head))
+	if (!writer->options.compare && memory_is_zero(data + in_head, size_bytes - in_head))
 		return add_zeros(writer, offset + in_head, size_bytes - in_head, err);
 	const struct job job = {.kind = JOB_WRITE,
 				.slot = writer->current,

@@ -204,10 +204,14 @@ int image_open(struct source *source, const struct image_options *options,
 				 "the image is %s: a block map is for raw images only", form->name);
 	if (check_is_image(input.head, input.head_size, err) < 0)
 		return -1;
-	/* The map knows the length. */
-	if (options->bmap)
+	/* The map knows the length. Its checksums take about as long as the decoder. */
+	if (options->bmap) {
+		if (!input.source &&
+		    stream_in_thread(take_pointer(stream), CHUNK_BYTES, CHUNKS, &stream, err) < 0)
+			return -1;
 		return image_bmap(take_pointer(stream), input.source, options->bmap,
 				  options->bmap_size, ret_image, err);
+	}
 	/* A raw image over a connection that just closes, without a length: nothing would tell a
 	 * cut from the end. */
 	if (ret_facts->compression == COMPRESSION_NONE && !source_has_end(source) &&

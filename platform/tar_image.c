@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "platform/image.h"
+#include "platform/memory.h"
 #include "platform/text.h"
 
 enum {
@@ -98,7 +99,7 @@ static bool get_number(const uint8_t *field, size_t size, uint64_t *ret_value)
 
 static bool is_zero_block(const uint8_t *block)
 {
-	return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0;
+	return memory_is_zero(block, BLOCK);
 }
 
 static bool checksum_is_right(const uint8_t *block)
@@ -137,8 +138,7 @@ static int check_end(struct tar *self, struct error *err)
 		ssize_t got = stream_read(self->stream, self->skipped, SKIP_BYTES, err);
 		if (got <= 0)
 			return (int)got;
-		if (self->skipped[0] != 0 ||
-		    memcmp(self->skipped, self->skipped + 1, (size_t)got - 1) != 0)
+		if (!memory_is_zero(self->skipped, (size_t)got))
 			return corrupt(self, "something stands behind its end", err);
 	}
 }

@@ -11,6 +11,7 @@
 
 #include "platform/disk_facts.h"
 #include "platform/disk_io.h"
+#include "platform/memory.h"
 #include "platform/partition.h"
 #include "platform/text.h"
 
@@ -88,7 +89,7 @@ static int sample_read(struct wipe *wipe, struct sample *sample, struct error *e
 	uint64_t size = least(SAMPLE_BYTES, wipe->disk->size_bytes - sample->offset);
 	if (disk_io_read(&wipe->io, &wipe->scratch, sample->offset, size, &data, err) < 0)
 		return -1;
-	sample->zero = disk_io_is_zero(data, size);
+	sample->zero = memory_is_zero(data, size);
 	sample->uniform = memcmp(data, data + 1, size - 1) == 0;
 	sample->hash = hash_of(data, size);
 	return 0;
@@ -383,7 +384,7 @@ static int check_zeros(struct wipe *wipe, uint64_t offset, uint64_t size, struct
 	const uint8_t *data;
 	if (disk_io_read(&wipe->io, &wipe->scratch, offset, size, &data, err) < 0)
 		return -1;
-	return disk_io_is_zero(data, size)
+	return memory_is_zero(data, size)
 		       ? 0
 		       : error_set(err, ERROR_CORRUPT,
 				   "what was cleared at %" PRIu64 " does not read as zeros",
