@@ -10,7 +10,7 @@
 
 enum {
 	BZIP2_BLOCK_MOST = 900000, /* bytes of a block, before its run-length coding is undone */
-	BZIP2_BLOCKS_TOGETHER = 4
+	BZIP2_BLOCKS_TOGETHER = 2
 };
 
 enum bzip2_result {

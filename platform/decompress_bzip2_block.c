@@ -332,55 +332,56 @@ static enum bzip2_result read_block(struct bzip2_decoder *self, struct bzip2_blo
 	return BZIP2_GOOD;
 }
 
-/* Follows the chains of count blocks as long as all of them go on, then each alone. */
+/* One chain of links. */
+struct chain {
+	const uint32_t *links;
+	uint8_t *out;
+	uint32_t at;
+};
+
+/* Follows count chains for size bytes; inlined for a constant count, so that they are steps of one
+ * loop without a loop within. */
+static inline __attribute__((always_inline)) void
+follow_together(struct chain *chains, const unsigned count, size_t size)
+{
+	struct chain local[BZIP2_BLOCKS_TOGETHER];
+	for (unsigned i = 0; i < count; i++)
+		local[i] = chains[i];
+	for (size_t n = 0; n < size; n++) {
+		uint32_t links[BZIP2_BLOCKS_TOGETHER];
+#pragma GCC unroll 4
+		for (unsigned i = 0; i < count; i++)
+			links[i] = local[i].links[local[i].at];
+#pragma GCC unroll 4
+		for (unsigned i = 0; i < count; i++) {
+			local[i].out[n] = (uint8_t)links[i];
+			local[i].at = links[i] >> 8;
+		}
+	}
+	for (unsigned i = 0; i < count; i++)
+		chains[i].at = local[i].at;
+}
+
+/* Follows the chains of count blocks as long as all of them go on, then each alone; fewer than belong
+ * together, which is the end of the input, each alone. */
 static void follow(const struct bzip2_decoder *self, struct bzip2_block *const *blocks,
 		   const unsigned *slots, unsigned count)
 {
 	size_t least = SIZE_MAX;
-	uint32_t at[BZIP2_BLOCKS_TOGETHER] = {0};
+	struct chain chains[BZIP2_BLOCKS_TOGETHER] = {{.at = 0}};
 	for (unsigned i = 0; i < count; i++) {
-		at[i] = self->first[slots[i]];
+		chains[i] = (struct chain){.links = self->links[slots[i]],
+					   .out = blocks[i]->out,
+					   .at = self->first[slots[i]]};
 		least = blocks[i]->out_size < least ? blocks[i]->out_size : least;
 	}
-	if (count < BZIP2_BLOCKS_TOGETHER) {
-		for (size_t n = 0; n < least; n++)
-			for (unsigned i = 0; i < count; i++) {
-				uint32_t link = self->links[slots[i]][at[i]];
-				blocks[i]->out[n] = (uint8_t)link;
-				at[i] = link >> 8;
-			}
-	} else {
-		const uint32_t *l0 = self->links[slots[0]], *l1 = self->links[slots[1]],
-			       *l2 = self->links[slots[2]], *l3 = self->links[slots[3]];
-		uint8_t *o0 = blocks[0]->out, *o1 = blocks[1]->out, *o2 = blocks[2]->out,
-			*o3 = blocks[3]->out;
-		uint32_t a0 = at[0], a1 = at[1], a2 = at[2], a3 = at[3];
-		for (size_t n = 0; n < least; n++) {
-			a0 = l0[a0];
-			a1 = l1[a1];
-			a2 = l2[a2];
-			a3 = l3[a3];
-			o0[n] = (uint8_t)a0;
-			o1[n] = (uint8_t)a1;
-			o2[n] = (uint8_t)a2;
-			o3[n] = (uint8_t)a3;
-			a0 >>= 8;
-			a1 >>= 8;
-			a2 >>= 8;
-			a3 >>= 8;
-		}
-		at[0] = a0;
-		at[1] = a1;
-		at[2] = a2;
-		at[3] = a3;
-	}
+	if (count == BZIP2_BLOCKS_TOGETHER)
+		follow_together(chains, BZIP2_BLOCKS_TOGETHER, least);
+	else
+		least = 0;
 	for (unsigned i = 0; i < count; i++) {
-		const uint32_t *links = self->links[slots[i]];
-		for (size_t n = least; n < blocks[i]->out_size; n++) {
-			at[i] = links[at[i]];
-			blocks[i]->out[n] = (uint8_t)at[i];
-			at[i] >>= 8;
-		}
+		chains[i].out += least;
+		follow_together(&chains[i], 1, blocks[i]->out_size - least);
 	}
 }
 
