@@ -341,8 +341,8 @@ struct chain {
 
 /* Follows count chains for size bytes; inlined for a constant count, so that they are steps of one
  * loop without a loop within. */
-static inline __attribute__((always_inline)) void
-follow_together(struct chain *chains, const unsigned count, size_t size)
+static inline __attribute__((always_inline)) void follow_together(struct chain *chains,
+								  const unsigned count, size_t size)
 {
 	struct chain local[BZIP2_BLOCKS_TOGETHER];
 	for (unsigned i = 0; i < count; i++)
@@ -362,8 +362,8 @@ follow_together(struct chain *chains, const unsigned count, size_t size)
 		chains[i].at = local[i].at;
 }
 
-/* Follows the chains of count blocks as long as all of them go on, then each alone; fewer than belong
- * together, which is the end of the input, each alone. */
+/* Follows the chains of count blocks as long as all of them go on, then each alone; fewer than
+ * belong together, which is the end of the input, each alone. */
 static void follow(const struct bzip2_decoder *self, struct bzip2_block *const *blocks,
 		   const unsigned *slots, unsigned count)
 {
