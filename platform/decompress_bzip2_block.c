@@ -230,15 +230,18 @@ static inline int next_symbol(const struct code *code, struct bits *bits)
 	return (int)(entry >> 5);
 }
 
+/* By words of our own: musl's memmove goes upwards by `rep movs` with the direction flag set, which
+ * takes half of all the time that the decoder has. */
 static inline uint8_t to_front(uint8_t *front, unsigned place)
 {
 	uint8_t byte = front[place];
-	if (place < 16) {
-		for (unsigned i = place; i > 0; i--)
-			front[i] = front[i - 1];
-	} else {
-		memmove(front + 1, front, place);
+	for (; place >= 8; place -= 8) {
+		uint64_t word;
+		memcpy(&word, front + place - 8, 8);
+		memcpy(front + place - 7, &word, 8);
 	}
+	for (; place > 0; place--)
+		front[place] = front[place - 1];
 	front[0] = byte;
 	return byte;
 }
