@@ -87,10 +87,18 @@ enum compression compression_detect(const uint8_t *data, size_t size)
 
 int decoder_wrap(const struct decoder *self, struct error *err)
 {
-	if (err->kind != ERROR_CORRUPT)
+	if (err->kind != ERROR_CORRUPT || __atomic_load_n(&self->below_failed, __ATOMIC_RELAXED))
 		return -1;
 	return error_wrap(err, "%s data is corrupt after %" PRIu64 " decoded bytes",
 			  self->codec->name, self->stream.read_bytes);
+}
+
+static ssize_t read_below(struct decoder *self, void *data, size_t size, struct error *err)
+{
+	ssize_t got = stream_read(self->below, data, size, err);
+	if (got < 0)
+		__atomic_store_n(&self->below_failed, true, __ATOMIC_RELAXED);
+	return got;
 }
 
 int decoder_fill(struct decoder *self, struct error *err)
@@ -108,7 +116,7 @@ int decoder_fill(struct decoder *self, struct error *err)
 		return 0;
 	if (__atomic_load_n(&self->stop, __ATOMIC_RELAXED))
 		return error_set(err, ERROR_CANCELLED, "closed");
-	ssize_t got = stream_read(self->below, self->buffer, sizeof(self->buffer), err);
+	ssize_t got = read_below(self, self->buffer, sizeof(self->buffer), err);
 	if (got < 0)
 		return -1;
 	self->in_at = 0;
@@ -129,8 +137,8 @@ ssize_t decoder_peek(struct decoder *self, size_t size, struct error *err)
 		self->in_at = 0;
 		if (__atomic_load_n(&self->stop, __ATOMIC_RELAXED))
 			return error_set(err, ERROR_CANCELLED, "closed");
-		ssize_t got = stream_read(self->below, self->buffer + self->in_size,
-					  sizeof(self->buffer) - self->in_size, err);
+		ssize_t got = read_below(self, self->buffer + self->in_size,
+					 sizeof(self->buffer) - self->in_size, err);
 		if (got < 0)
 			return -1;
 		self->in_size += (size_t)got;

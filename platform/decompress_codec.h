@@ -57,6 +57,7 @@ struct decoder {
 	bool stop;         /* it is being closed: read no more */
 	bool in_frame;     /* within a frame: the input must not end here */
 	bool below_ended;  /* the stage below has ended, verified */
+	bool below_failed; /* its error is not the format's */
 	unsigned frames;
 	/* The input that was read: in buffer, or in a piece that the pool gave back. */
 	const uint8_t *in;
@@ -84,7 +85,8 @@ ssize_t decoder_take(struct decoder *decoder, uint8_t *data, size_t size, struct
  * ERROR_CORRUPT. */
 int decoder_next_frame(struct decoder *decoder, struct error *err);
 
-/* Puts before the text of an ERROR_CORRUPT of another thread what decoder_corrupt() says. */
+/* Puts before the text of an ERROR_CORRUPT of another thread what decoder_corrupt() says. An error
+ * of the stage below (a wrong checksum of the download) stays as it is. */
 int decoder_wrap(const struct decoder *decoder, struct error *err);
 
 extern const struct codec codec_gzip, codec_zstd, codec_xz, codec_bzip2, codec_lz4;

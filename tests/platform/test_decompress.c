@@ -850,6 +850,34 @@ static void passes_the_failure_of_the_source(void **state)
 	assert_fails(decode(below, 4096, &out, NULL, &err), ERROR_NETWORK, "the line is cut");
 }
 
+static ssize_t wrong_at_its_end(struct stream *stream, void *data, size_t size, struct error *err)
+{
+	ssize_t got = pieces_read(stream, data, size, err);
+	return got > 0 ? got : error_set(err, ERROR_CORRUPT, "the checksum is wrong");
+}
+
+/* The data is sound, what is below says that it is the wrong data: nobody is to look for an error
+ * in the compression. */
+static void leaves_the_words_of_a_wrong_checksum_alone(void **state)
+{
+	(void)state;
+	static const struct stream_operations operations = {.read = wrong_at_its_end,
+							    .close = pieces_close};
+	static const uint8_t data[100000];
+	for (enum compression format = COMPRESSION_NONE + 1; format < COMPRESSION_COUNT; format++) {
+		for (unsigned threads = 1; threads <= 3; threads++) {
+			struct error err;
+			auto_buffer struct buffer packed = {.cap = 0}, out = {.cap = 0};
+			pack(format, data, sizeof(data), &packed);
+			struct stream *below = in_pieces(packed.data, packed.size, 4096);
+			below->operations = &operations;
+			assert_fails(decode(below, 4096, &out, NULL, &err), ERROR_CORRUPT,
+				     "the checksum is wrong");
+			assert_null(strstr(err.text, "data is corrupt"));
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -877,6 +905,7 @@ int main(void)
 		cmocka_unit_test(reads_every_field_of_a_gzip_header),
 		cmocka_unit_test(checks_both_fields_of_the_gzip_trailer),
 		cmocka_unit_test(passes_the_failure_of_the_source),
+		cmocka_unit_test(leaves_the_words_of_a_wrong_checksum_alone),
 	};
 	return cmocka_run_group_tests_name("decompress", tests, NULL, NULL);
 }
