@@ -46,6 +46,7 @@ struct work {
 	} state;
 	bool checked; /* its sectors fit the image's partition table */
 	/* Read by the thread that tells the progress. */
+	bool writing; /* image and writer are there */
 	bool verifying;
 	uint64_t verified_bytes;
 };
@@ -80,6 +81,8 @@ static void measure(void *context, struct action_progress *progress)
 	const struct work *work = context;
 	uint64_t total_in = source_size(work->source);
 	progress->bytes_in = source_received(work->source);
+	if (!__atomic_load_n(&work->writing, __ATOMIC_ACQUIRE))
+		return;
 	if (__atomic_load_n(&work->verifying, __ATOMIC_ACQUIRE)) {
 		progress->bytes_out = __atomic_load_n(&work->verified_bytes, __ATOMIC_RELAXED);
 		progress->done = progress->bytes_out;
@@ -253,7 +256,10 @@ static int open_image(struct work *work, struct error *err)
 	work->options.expected[1] = work->imaging->expected;
 	work->options.bmap = (const char *)bmap.data;
 	work->options.bmap_size = bmap.size;
+	/* The beginning of an image may be some MiB: minutes, from a slow server. */
 	if (source_open(&work->imaging->source, &work->source, err) < 0 ||
+	    progress_start(work->context, work->imaging->params->progress_interval_s, "opening",
+			   measure, work, &work->progress, err) < 0 ||
 	    check_download(work, err) < 0 ||
 	    image_open(work->source, &work->options, &work->facts, &work->image, err) < 0)
 		return -1;
@@ -267,13 +273,14 @@ static int open_and_write(struct work *work, struct error *err)
 		.compare = strcmp(params->mode, "compare") == 0,
 		.record = strcmp(params->verify, "readback") == 0,
 	};
-	if (open_image(work, err) < 0 ||
-	    disk_writer_open(&work->disk, &options, &work->writer, err) < 0)
-		return -1;
-	if (progress_start(work->context, params->progress_interval_s, "writing", measure, work,
-			   &work->progress, err) < 0)
-		return -1;
-	int result = write_image(work, err);
+	int result = open_image(work, err);
+	if (result == 0)
+		result = disk_writer_open(&work->disk, &options, &work->writer, err);
+	if (result == 0) {
+		__atomic_store_n(&work->writing, true, __ATOMIC_RELEASE);
+		progress_phase(work->progress, "writing");
+		result = write_image(work, err);
+	}
 	progress_stop(work->progress);
 	work->progress = NULL;
 	if (result < 0 && work->state == DISK_BEGUN)
