@@ -2,12 +2,29 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "platform/clock.h"
 #include "platform/http_curl.h"
 
+/*
+ * A kept connection whose other end has vanished (cable, power, a firewall that forgot it) is given
+ * up after DEAD_MS without an acknowledgement; when it is silent, that is asked for after IDLE_S,
+ * and then every PROBE_S. Else it would be noticed only by a call's deadline, and what was sent in
+ * between repeated by TCP with ever longer pauses.
+ */
+enum {
+	DEAD_MS = 20000,
+	IDLE_S = 10,
+	PROBE_S = 5
+};
+
 struct http_client {
 	struct http_options options;
+	bool failed; /* an exchange has: what became of it is not known */
 	CURLM *multi;
 	CURL *easy;
 	char detail[CURL_ERROR_SIZE];
@@ -33,6 +50,46 @@ void http_client_free(struct http_client *client)
 	curl_easy_cleanup(client->easy);
 	curl_multi_cleanup(client->multi);
 	free(client);
+}
+
+static int on_socket(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+	(void)context;
+	(void)purpose;
+	static const unsigned dead = DEAD_MS, idle = IDLE_S, probe = PROBE_S;
+	/* No harm if one is refused: a UNIX socket has none of them. */
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe, sizeof(probe));
+	return CURL_SOCKOPT_OK;
+}
+
+/* After a failure the connection is reset: the kernel would go on sending what is still in its
+ * queue, and a call that was given up would reach the server after those that followed it. */
+static int on_close(void *context, curl_socket_t fd)
+{
+	const struct http_client *client = context;
+	static const struct linger at_once = {.l_onoff = 1};
+	if (client->failed)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	return close(fd);
+}
+
+/* A connection that many calls come over, one after another. */
+static void set_up_calls(struct http_client *client)
+{
+	CURL *easy = client->easy;
+	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+	curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+	/* As gRPC everywhere: HTTPS_PROXY counts, for cleartext too, as it tunnels; HTTP_PROXY does
+	 * not. */
+	const char *proxy = getenv("https_proxy");
+	if (!proxy)
+		proxy = getenv("HTTPS_PROXY");
+	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
 }
 
 struct exchange {
@@ -126,17 +183,8 @@ int http_exchange(struct http_client *client, const struct http_request *request
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
 	}
-	if (request->http2_prior_knowledge) {
-		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-				 (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
-		curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
-		/* As gRPC everywhere: HTTPS_PROXY counts, for cleartext too, as it tunnels;
-		 * HTTP_PROXY does not. */
-		const char *proxy = getenv("https_proxy");
-		if (!proxy)
-			proxy = getenv("HTTPS_PROXY");
-		curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
-	}
+	if (request->http2_prior_knowledge)
+		set_up_calls(client);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_exchange_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
@@ -155,6 +203,7 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
 	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
 	response->fresh_connection = connections > 0;
+	client->failed = client->failed || result < 0;
 	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection.
 	 */
 	curl_multi_remove_handle(client->multi, easy);
