@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform/clock.h"
 #include "platform/text.h"
 
 enum {
-	CA_FILE_MAX = 4 << 20
+	CA_FILE_MAX = 4 << 20,
+	CLOCK_SURELY_PAST = 1767225600 /* 2026-01-01: this program is younger */
 };
 
 int http_setup(struct error *err)
@@ -58,6 +60,36 @@ static void drop_time(char *text)
 	memmove(at, end, strlen(end) + 1);
 }
 
+/*
+ * What helps against a refused certificate, from the words of the TLS library. Machines without a
+ * battery wake up in 1970: the clock is named by its day, so that the text stays the same.
+ */
+static void explain_certificate(const char *words, struct error *err)
+{
+	char now[40];
+	struct timespec wall = clock_wall();
+	clock_format_utc(wall, now, sizeof(now));
+	now[strcspn(now, "T")] = '\0';
+	if (strstr(words, "not yet valid"))
+		error_append(err,
+			     " (the clock of this machine says %s%s: set it, by NTP or in the "
+			     "firmware)",
+			     now,
+			     wall.tv_sec < CLOCK_SURELY_PAST ? ", which is wrong"
+							     : ", is that right?");
+	else if (strstr(words, "expired"))
+		error_append(err,
+			     " (the clock of this machine says %s: if that is right, the "
+			     "server needs a new certificate)",
+			     now);
+	else if (strstr(words, "subject name"))
+		error_append(err, " (is it the right server, under one of the names in its "
+				  "certificate?)");
+	else
+		error_append(err, " (is its certificate from an authority that this machine knows? "
+				  "see tls-ca)");
+}
+
 int http_curl_failed(CURLcode code, const char *detail, struct error *err)
 {
 	char words[CURL_ERROR_SIZE];
@@ -66,8 +98,7 @@ int http_curl_failed(CURLcode code, const char *detail, struct error *err)
 	error_set(err, kind_of_curl(code), "%s", words);
 	err->code = (int)code;
 	if (code == CURLE_PEER_FAILED_VERIFICATION)
-		error_append(err, " (is its certificate from an authority that this machine knows? "
-				  "see tls-ca)");
+		explain_certificate(words, err);
 	return -1;
 }
 
