@@ -5,8 +5,10 @@
  */
 #include "agent/loop.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "actions/actions.h"
@@ -17,114 +19,196 @@
 #include "agent/teller.h"
 #include "platform/clock.h"
 #include "platform/log.h"
+#include "platform/text.h"
 
 /*
  * SETTLE_MS: a call that comes within a few milliseconds of the one before meets the real server's
  * stale cache, and costs a second of its own retries; after 5 ms it does not (measured with v0.25).
+ * REASONS_MOST: a server in trouble fails in turns in several ways; so many of them are told, then
+ * it is silence until its state changes, but for a line every STILL_MS. LAST_WORD_S: what a worker
+ * that is to stop still spends on a report that would be lost with it.
  */
 enum {
 	SETTLE_MS = 8,
-	SAID_MOST = 4,
+	REASONS_MOST = 4,
+	STILL_MS = 600000,
 	BACKOFF_BASE_MS = 500,
-	SHORT_ANSWER_MS = 1000
+	PAUSE_LEAST_MS = 50,
+	SHORT_ANSWER_MS = 1000,
+	LAST_WORD_S = 5
+};
+
+/* The last action that ended well, as acknowledged by the server. */
+struct done {
+	char *workflow_id;
+	char *action_id;
+	struct report report;
+	bool doubtful;  /* a RUNNING about it may yet reach the server: it would be served again */
+	unsigned again; /* how often it was served again since */
 };
 
 struct loop {
 	struct transport *transport;
 	const struct config *config;
-	/* What was said about the server since its state changed: a server in trouble fails in
-	 * turns in several ways, and none of them is news twice. */
-	char said[SAID_MOST][ERROR_TEXT_SIZE];
-	unsigned said_count;
-	unsigned failures; /* in a row */
+	/* What was said about the server since its state changed. */
+	char reasons[REASONS_MOST][ERROR_TEXT_SIZE];
+	unsigned reason_count;
+	unsigned failures;        /* in a row */
+	int64_t failing_since_ms; /* with failures */
+	int64_t said_ms;
 	unsigned refusals; /* of reports, for good, in a row */
+	struct done done;
 };
 
 /* Waits; a signal ends it early. */
 static void wait_ms(int64_t ms)
 {
 	struct pollfd fd = {.fd = signals_fd(), .events = POLLIN};
-	poll(&fd, 1, (int)ms);
+	poll(&fd, 1, ms < INT32_MAX ? (int)ms : INT32_MAX);
 }
 
-static void say_once(struct loop *loop, enum log_level level, const char *message,
-		     const struct error *err)
+/* A setting of 0 is no reason to ask a server without pause. */
+static void back_off(const struct loop *loop, unsigned attempt)
 {
-	unsigned known = loop->said_count < SAID_MOST ? loop->said_count : SAID_MOST;
-	for (unsigned i = 0; i < known; i++)
-		if (strcmp(loop->said[i], err->text) == 0)
-			return;
-	memcpy(loop->said[loop->said_count++ % SAID_MOST], err->text, sizeof(err->text));
-	log_line(level, message, "server", loop->transport->server, "error", err->text, NULL);
+	int64_t pause = clock_backoff_ms(attempt, BACKOFF_BASE_MS,
+					 config_duration_ms(loop->config, SETTING_BACKOFF_MAX));
+	wait_ms(pause > PAUSE_LEAST_MS ? pause : PAUSE_LEAST_MS);
 }
 
-static void pause_after_failure(struct loop *loop)
+/* Numbers (of ports, streams, bytes) do not make a reason another one. */
+static void without_numbers(const char *text, char *out)
 {
-	wait_ms(clock_backoff_ms(loop->failures++, BACKOFF_BASE_MS,
-				 config_duration_ms(loop->config, SETTING_BACKOFF_MAX)));
+	for (; *text; text++)
+		if (!isdigit((unsigned char)*text))
+			*out++ = *text;
+	*out = '\0';
+}
+
+/* Whether this has not been said since the server's state changed. */
+static bool is_news(struct loop *loop, const struct error *err)
+{
+	char reason[ERROR_TEXT_SIZE] = "";
+	without_numbers(err->text, reason);
+	for (unsigned i = 0; i < loop->reason_count; i++)
+		if (strcmp(loop->reasons[i], reason) == 0)
+			return false;
+	if (loop->reason_count == REASONS_MOST)
+		return false;
+	memcpy(loop->reasons[loop->reason_count++], reason, sizeof(reason));
+	return true;
+}
+
+static void server_fails(struct loop *loop, const char *message, const struct error *err)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	char since[32], tries[24];
+	if (loop->failures == 0) {
+		loop->reason_count = 0;
+		loop->failing_since_ms = now_ms;
+	}
+	loop->failures++;
+	if (is_news(loop, err)) {
+		log_warning(message, "server", loop->transport->server, "error", err->text);
+		loop->said_ms = now_ms;
+	} else if (now_ms - loop->said_ms >= STILL_MS) {
+		log_warning("the server still does not answer as it should", "server",
+			    loop->transport->server, "since",
+			    clock_format_duration(now_ms - loop->failing_since_ms, since,
+						  sizeof(since)),
+			    "tries", log_number(loop->failures, tries), "error", err->text);
+		loop->said_ms = now_ms;
+	}
+	back_off(loop, loop->failures - 1);
 }
 
 static void server_answers(struct loop *loop)
 {
-	if (loop->failures > 0) {
-		log_info("the server answers again", "server", loop->transport->server);
-		loop->said_count = 0;
-	}
+	char since[32], tries[24];
+	if (loop->failures == 0)
+		return;
+	log_info("the server answers again", "server", loop->transport->server, "after",
+		 clock_format_duration(clock_monotonic_ms() - loop->failing_since_ms, since,
+				       sizeof(since)),
+		 "tries", log_number(loop->failures, tries));
 	loop->failures = 0;
+	loop->reason_count = 0;
+}
+
+/* The server has taken something or handed something out: what it said before is over. */
+static void server_works(struct loop *loop)
+{
+	server_answers(loop);
+	loop->reason_count = 0;
+	wait_ms(SETTLE_MS);
+}
+
+/* One try. True: it is answered for good, see *ret_taken. */
+static bool try_report(struct loop *loop, const struct action_request *request,
+		       const struct transport_task *task, const struct report *report,
+		       bool *ret_taken)
+{
+	struct error err = {.kind = ERROR_NONE};
+	*ret_taken = false;
+	switch (loop->transport->operations->report(loop->transport, request, task, report, &err)) {
+	case TRANSPORT_OK:
+		server_works(loop);
+		loop->refusals = 0;
+		*ret_taken = true;
+		return true;
+	case TRANSPORT_GONE:
+		server_answers(loop);
+		log_warning("the server refuses the report for good", "workflow",
+			    request->workflow_id, "action", request->name, "state",
+			    report_state_name(report->state), "error", err.text);
+		/* A server in such a state is not to be asked without pause. */
+		back_off(loop, loop->refusals++);
+		return true;
+	case TRANSPORT_NOTHING:
+	case TRANSPORT_RETRY:
+		server_fails(loop, "the report could not be delivered, trying on", &err);
+		break;
+	case TRANSPORT_CANCELLED:
+		break;
+	}
+	return false;
 }
 
 /*
- * Sends a report until it is acknowledged (true) or never will be (false): the server has no such
- * action any more, or we are to stop. Giving up sooner would leave the workflow stuck.
+ * Sends RUNNING for an action to be begun until it is acknowledged (true) or never will be (false):
+ * the server has no such action any more, or we are to stop. *ret_doubtful becomes true when what
+ * became of a try is not known.
  */
-static bool deliver(struct loop *loop, const struct action_request *request,
-		    const struct transport_task *task, const struct report *report)
+static bool deliver_start(struct loop *loop, const struct action_request *request,
+			  const struct transport_task *task, const struct report *report,
+			  bool *ret_doubtful)
 {
-	for (;;) {
-		struct error err = {.kind = ERROR_NONE};
-		switch (loop->transport->operations->report(loop->transport, request, task, report,
-							    &err)) {
-		case TRANSPORT_OK:
-			server_answers(loop);
-			loop->said_count = 0;
-			loop->refusals = 0;
-			wait_ms(SETTLE_MS);
-			return true;
-		case TRANSPORT_GONE:
-			log_warning("the server refuses the report for good", "workflow",
-				    request->workflow_id, "action", request->name, "state",
-				    report_state_name(report->state), "error", err.text);
-			loop->failures = 0;
-			/* A server in such a state is not to be asked without pause. */
-			wait_ms(clock_backoff_ms(
-				loop->refusals++, BACKOFF_BASE_MS,
-				config_duration_ms(loop->config, SETTING_BACKOFF_MAX)));
-			return false;
-		case TRANSPORT_NOTHING:
-		case TRANSPORT_RETRY:
-			say_once(loop, LOG_LEVEL_WARNING,
-				 "the report could not be delivered, trying on", &err);
-			pause_after_failure(loop);
-			break;
-		case TRANSPORT_CANCELLED:
-			break;
-		}
+	bool taken;
+	while (!try_report(loop, request, task, report, &taken)) {
+		*ret_doubtful = true;
 		if (signals_stop_requested())
 			return false;
 	}
+	return taken;
 }
 
-/* One more RUNNING for an action that a signal has interrupted: the server hands it out again. One
- * try: we are leaving. */
-static void tell_interrupted(struct loop *loop, const struct action_request *request,
-			     const struct transport_task *task, const struct report *report)
+/* The same for a report that would be lost with us: giving up leaves the workflow stuck, or has
+ * work done again. One that is under way when we are to stop is given a moment more. */
+static bool deliver_end(struct loop *loop, const struct action_request *request,
+			const struct transport_task *task, const struct report *report)
 {
-	struct error err;
-	signals_stop_requested();
-	if (loop->transport->operations->report(loop->transport, request, task, report, &err) !=
-	    TRANSPORT_OK)
-		log_warning("the interruption could not be reported", "action", request->name,
-			    "error", err.text);
+	bool taken = false;
+	signals_hold(LAST_WORD_S);
+	while (!try_report(loop, request, task, report, &taken)) {
+		if (signals_grace_over()) {
+			log_warning("stopped before the report was delivered: the server will hand "
+				    "the action out again",
+				    "workflow", request->workflow_id, "action", request->name,
+				    "state", report_state_name(report->state));
+			break;
+		}
+	}
+	signals_release();
+	return taken;
 }
 
 static void log_end(const struct action_request *request, const struct report *report)
@@ -137,11 +221,11 @@ static void log_end(const struct action_request *request, const struct report *r
 		 report->text, NULL);
 }
 
-/* Finds, runs, and fills in the final report. *ret_after says what is to follow a success. Returns
- * how it ended. */
+/* Finds, runs, and fills in the final report. *ret_after says what is to follow a success,
+ * *ret_doubtful becomes true when what became of a report is not known. Returns how it ended. */
 static enum run_state execute(struct loop *loop, const struct action_request *request,
 			      const struct transport_task *task, struct report *report,
-			      struct action_after *ret_after)
+			      struct action_after *ret_after, bool *ret_doubtful)
 {
 	const struct action_policy policy = {config_text(loop->config, SETTING_NATIVE_ACTIONS)};
 	struct error err;
@@ -160,10 +244,67 @@ static enum run_state execute(struct loop *loop, const struct action_request *re
 					    .observer = observer_log(request, teller)};
 	struct run_result result;
 	run_action(action, request, &options, &result);
-	teller_stop(teller);
+	if (teller_stop(teller))
+		*ret_doubtful = true;
 	report_result(report, &result);
 	*ret_after = result.after;
 	return result.state;
+}
+
+static void forget_done(struct loop *loop)
+{
+	free(loop->done.workflow_id);
+	free(loop->done.action_id);
+	loop->done = (struct done){.again = 0};
+}
+
+static void remember_done(struct loop *loop, const struct action_request *request,
+			  const struct report *report, bool doubtful)
+{
+	unsigned again = loop->done.again;
+	forget_done(loop);
+	loop->done = (struct done){.workflow_id = text_dup(request->workflow_id),
+				   .action_id = text_dup(request->id),
+				   .report = *report,
+				   .doubtful = doubtful,
+				   .again = again};
+}
+
+static bool is_done(const struct loop *loop, const struct action_request *request)
+{
+	const struct done *done = &loop->done;
+	return done->action_id && strcmp(done->action_id, request->id) == 0 &&
+	       strcmp(done->workflow_id, request->workflow_id) == 0;
+}
+
+/*
+ * The server hands out what it has just acknowledged as SUCCESS. If a RUNNING of ours may have
+ * reached it late, that is why: it is told again how the action ended (true). Else it has its
+ * reasons (an older state, restored), and the action is run again; not in a tight loop.
+ */
+static bool told_again(struct loop *loop, const struct action_request *request,
+		       const struct transport_task *task)
+{
+	struct done *done = &loop->done;
+	if (!is_done(loop, request)) {
+		forget_done(loop);
+		return false;
+	}
+	bool late = done->doubtful;
+	if (done->again == 0 || late)
+		log_warning("the server hands out an action whose SUCCESS it has acknowledged",
+			    "workflow", request->workflow_id, "action", request->name, "then",
+			    late ? "it is told again" : "it is run again");
+	if (!late) {
+		back_off(loop, done->again++);
+		return false;
+	}
+	struct report running;
+	report_start(&running, request->name);
+	done->doubtful = false;
+	if (deliver_start(loop, request, task, &running, &done->doubtful))
+		deliver_end(loop, request, task, &done->report);
+	return true;
 }
 
 static void do_action(struct loop *loop, const struct action_request *request,
@@ -171,23 +312,37 @@ static void do_action(struct loop *loop, const struct action_request *request,
 {
 	struct report report;
 	struct action_after after;
+	bool doubtful = false;
 	report_start(&report, request->name);
 	log_info("action received", "workflow", request->workflow_id, "action", request->name,
 		 "image", request->image);
-	if (!deliver(loop, request, task, &report))
+	if (!deliver_start(loop, request, task, &report, &doubtful))
 		return;
-	enum run_state state = execute(loop, request, task, &report, &after);
+	enum run_state state = execute(loop, request, task, &report, &after, &doubtful);
 	log_end(request, &report);
-	if (state == RUN_INTERRUPTED)
-		tell_interrupted(loop, request, task, &report);
-	if (state == RUN_INTERRUPTED || state == RUN_GONE)
+	/* An interruption is told by one more RUNNING: the server hands the action out again. */
+	if (state == RUN_GONE || !deliver_end(loop, request, task, &report) ||
+	    report.state != REPORT_SUCCESS)
 		return;
-	if (!deliver(loop, request, task, &report) || report.state != REPORT_SUCCESS)
-		return;
+	remember_done(loop, request, &report, doubtful);
 	struct error err;
 	if (machine_after(&after, request, loop->config, &err) < 0)
 		log_error("what was to happen after the action has failed", "action", request->name,
 			  "kind", error_kind_name(err.kind), "error", err.text);
+}
+
+/* The server has nothing to do for us. The real one holds the question for a minute; one that
+ * answers at once is not to be asked without pause. */
+static void rest(struct loop *loop, int64_t asked_ms, const struct error *answer)
+{
+	server_answers(loop);
+	if (is_news(loop, answer))
+		log_info("nothing to do", "server", loop->transport->server, "error", answer->text);
+	if (clock_monotonic_ms() - asked_ms >= SHORT_ANSWER_MS)
+		return;
+	int64_t pause = clock_backoff_ms(
+		0, config_duration_ms(loop->config, SETTING_RETRY_INTERVAL), INT32_MAX);
+	wait_ms(pause > PAUSE_LEAST_MS ? pause : PAUSE_LEAST_MS);
 }
 
 int loop_run(struct transport *transport, const struct config *config)
@@ -202,32 +357,23 @@ int loop_run(struct transport *transport, const struct config *config)
 		int64_t asked_ms = clock_monotonic_ms();
 		switch (transport->operations->get(transport, &request, &task, &err)) {
 		case TRANSPORT_OK:
-			server_answers(&loop);
-			loop.said_count = 0;
-			wait_ms(SETTLE_MS);
-			do_action(&loop, &request, &task);
+			server_works(&loop);
+			if (!told_again(&loop, &request, &task))
+				do_action(&loop, &request, &task);
 			break;
 		case TRANSPORT_NOTHING:
-			server_answers(&loop);
-			say_once(&loop, LOG_LEVEL_INFO, "nothing to do", &err);
-			/* The real server holds the question for a minute; one that answers at once
-			 * is not to be asked without pause. */
-			if (clock_monotonic_ms() - asked_ms < SHORT_ANSWER_MS)
-				wait_ms(clock_backoff_ms(
-					0, config_duration_ms(config, SETTING_RETRY_INTERVAL),
-					INT32_MAX));
+			rest(&loop, asked_ms, &err);
 			break;
 		case TRANSPORT_GONE:
 		case TRANSPORT_RETRY:
-			say_once(&loop, LOG_LEVEL_WARNING, "the server cannot be asked, trying on",
-				 &err);
-			pause_after_failure(&loop);
+			server_fails(&loop, "the server cannot be asked, trying on", &err);
 			break;
 		case TRANSPORT_CANCELLED:
 			break;
 		}
 		transport_task_free(&task);
 	}
+	forget_done(&loop);
 	log_info("stopped by a signal");
 	return 0;
 }

@@ -38,6 +38,16 @@ void report_progress(struct report *report, const struct action_progress *progre
 	set_text(report, action_progress_text(progress, text, sizeof(text)));
 }
 
+void report_alive(struct report *report, const struct action_progress *progress, int64_t elapsed_ms)
+{
+	char text[256], line[320], elapsed[32];
+	snprintf(line, sizeof(line), "%s, %s after the start",
+		 progress->phase[0] ? action_progress_text(progress, text, sizeof(text))
+				    : "running",
+		 clock_format_duration(elapsed_ms / 1000 * 1000, elapsed, sizeof(elapsed)));
+	set_text(report, line);
+}
+
 void report_result(struct report *report, const struct run_result *result)
 {
 	static const enum report_state states[] = {
@@ -46,6 +56,8 @@ void report_result(struct report *report, const struct run_result *result)
 		[RUN_GONE] = REPORT_FAILED,
 	};
 	char text[ERROR_TEXT_SIZE + TAIL_SIZE + 64];
+	/* An interruption is no kind of failure: its report begins with the word itself. */
+	bool kind = result->state != RUN_INTERRUPTED;
 	*report = (struct report){.state = states[result->state],
 				  .start = result->start,
 				  .stop = result->stop,
@@ -53,11 +65,12 @@ void report_result(struct report *report, const struct run_result *result)
 	if (result->state == RUN_SUCCESS)
 		snprintf(text, sizeof(text), "%s", result->summary);
 	else if (result->tail.used > 0)
-		snprintf(text, sizeof(text), "%s: %s\nlast output:\n%s",
-			 error_kind_name(result->error.kind), result->error.text,
-			 result->tail.text);
+		snprintf(text, sizeof(text), "%s%s%s\nlast output:\n%s",
+			 kind ? error_kind_name(result->error.kind) : "", kind ? ": " : "",
+			 result->error.text, result->tail.text);
 	else
-		snprintf(text, sizeof(text), "%s: %s", error_kind_name(result->error.kind),
+		snprintf(text, sizeof(text), "%s%s%s",
+			 kind ? error_kind_name(result->error.kind) : "", kind ? ": " : "",
 			 result->error.text);
 	set_text(report, text);
 }

@@ -36,10 +36,15 @@ void report_start(struct report *report, const char *action_name);
 /* Of a RUNNING report: how far the action is. */
 void report_progress(struct report *report, const struct action_progress *progress);
 
+/* The same for an action that has not said anything new: how long it has been running, elapsed_ms.
+ */
+void report_alive(struct report *report, const struct action_progress *progress,
+		  int64_t elapsed_ms);
+
 /*
  * The final report: with success what was done; else "<kind>: <reason>" and the last lines of
- * output. A result of RUN_INTERRUPTED stays RUNNING: FAILED would end the workflow, and the server
- * hands the action out again.
+ * output. A result of RUN_INTERRUPTED stays RUNNING, "interrupted …": FAILED would end the
+ * workflow, and the server hands the action out again.
  */
 void report_result(struct report *report, const struct run_result *result);
 

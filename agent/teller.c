@@ -8,14 +8,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "agent/signals.h"
 #include "platform/clock.h"
 #include "platform/log.h"
 
-/* Each report is a write to the server's database: a new phase is worth one, but not sooner than
- * this after the one before. */
+/*
+ * GAP_MS: each report is a write to the server's database: a new phase is worth one, but not sooner
+ * than this after the one before. ALIVE: an action that says nothing new is told of after so many
+ * intervals: people see that it lives, and a workflow that was deleted is noticed. GRACE_MS: how
+ * long the final report waits for the answer to one under way; the real server takes 8 ms, and now
+ * and then a second.
+ */
 enum {
-	GAP_MS = 10000
+	GAP_MS = 10000,
+	ALIVE = 4,
+	GRACE_MS = 1500
 };
 
 struct teller {
@@ -24,91 +30,126 @@ struct teller {
 	const struct transport_task *task;
 	const struct report *first;
 	int64_t interval_ms;
+	int64_t started_ms;
 	int gone_fd;
+	int cancel_fd; /* ends a call under way */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool stop;
+	bool over;  /* the thread has nothing more to say */
 	bool fresh; /* progress has not been told yet */
 	struct action_progress progress;
 	/* The thread's own. */
 	struct transport *transport;
 	int64_t told_ms;
 	char told_phase[PHASE_SIZE];
+	bool failing;
+	bool doubtful;
 };
 
-/* When the latest progress is due, by clock_monotonic_ms(). */
+/* When there is something to tell, by clock_monotonic_ms(). */
 static int64_t due_ms(const struct teller *teller)
 {
+	if (!teller->fresh)
+		return teller->told_ms + ALIVE * teller->interval_ms;
 	bool new_phase = strcmp(teller->progress.phase, teller->told_phase) != 0;
 	bool sooner = new_phase && teller->interval_ms > GAP_MS;
 	return teller->told_ms + (sooner ? GAP_MS : teller->interval_ms);
 }
 
-/* Waits for the next thing to tell. False: it is over. */
-static bool next(struct teller *teller, struct action_progress *ret_progress)
+static void wait_until(struct teller *teller, int64_t ms)
 {
+	struct timespec until = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+	pthread_cond_timedwait(&teller->changed, &teller->lock, &until);
+}
+
+/* Waits for the next thing to tell and puts it into report. False: it is over. */
+static bool next(struct teller *teller, struct report *report)
+{
+	*report = *teller->first;
 	pthread_mutex_lock(&teller->lock);
-	while (!teller->stop) {
-		int64_t due = teller->fresh ? due_ms(teller) : INT64_MAX;
-		if (due <= clock_monotonic_ms())
-			break;
-		if (due == INT64_MAX) {
-			pthread_cond_wait(&teller->changed, &teller->lock);
-		} else {
-			struct timespec until = {.tv_sec = due / 1000,
-						 .tv_nsec = due % 1000 * 1000000};
-			pthread_cond_timedwait(&teller->changed, &teller->lock, &until);
-		}
-	}
+	while (!teller->stop && due_ms(teller) > clock_monotonic_ms())
+		wait_until(teller, due_ms(teller));
 	bool more = !teller->stop;
-	*ret_progress = teller->progress;
+	if (teller->fresh)
+		report_progress(report, &teller->progress);
+	else
+		report_alive(report, &teller->progress, clock_monotonic_ms() - teller->started_ms);
+	memcpy(teller->told_phase, teller->progress.phase, sizeof(teller->told_phase));
 	teller->fresh = false;
 	pthread_mutex_unlock(&teller->lock);
 	return more;
 }
 
-static void tell(struct teller *teller, const struct action_progress *progress)
+/* Said once until it works again: the final report says how it stands with the server. What was not
+ * told is told at the next interval. */
+static void could_not_tell(struct teller *teller, const struct error *err)
+{
+	if (!teller->failing)
+		log_warning("progress cannot be told, the action goes on", "action",
+			    teller->request->name, "error", err->text);
+	teller->failing = true;
+	pthread_mutex_lock(&teller->lock);
+	teller->fresh = true;
+	pthread_mutex_unlock(&teller->lock);
+}
+
+static void tell(struct teller *teller, const struct report *report)
 {
 	struct error err = {.kind = ERROR_NONE};
-	struct report report = *teller->first;
-	memcpy(teller->told_phase, progress->phase, sizeof(teller->told_phase));
-	report_progress(&report, progress);
 	if (!teller->transport &&
-	    transport_open(teller->config, signals_fd(), &teller->transport, &err) < 0) {
-		log_debug("no connection to tell progress by", "error", err.text);
+	    transport_open(teller->config, teller->cancel_fd, &teller->transport, &err) < 0) {
+		could_not_tell(teller, &err);
 		return;
 	}
-	enum transport_answer answer = teller->transport->operations->report(
-		teller->transport, teller->request, teller->task, &report, &err);
-	/* What fails is not worth a word: the next one may come through, and the final report says
-	 * how it stands with the server. */
-	if (answer == TRANSPORT_GONE) {
+	switch (teller->transport->operations->report(teller->transport, teller->request,
+						      teller->task, report, &err)) {
+	case TRANSPORT_OK:
+		if (teller->failing)
+			log_info("progress is told again", "action", teller->request->name);
+		teller->failing = false;
+		break;
+	case TRANSPORT_GONE:
 		log_warning("the workflow is gone, its action is ended", "workflow",
 			    teller->request->workflow_id, "action", teller->request->name, "error",
 			    err.text);
 		eventfd_write(teller->gone_fd, 1);
-	} else if (answer != TRANSPORT_OK) {
-		log_debug("progress could not be told", "error", err.text);
+		break;
+	case TRANSPORT_NOTHING:
+	case TRANSPORT_RETRY:
+		teller->doubtful = true;
+		could_not_tell(teller, &err);
+		break;
+	case TRANSPORT_CANCELLED:
+		teller->doubtful = true;
+		break;
 	}
 }
 
 static void *run(void *argument)
 {
 	struct teller *teller = argument;
-	struct action_progress progress;
-	while (next(teller, &progress)) {
-		tell(teller, &progress);
+	struct report report;
+	while (next(teller, &report)) {
+		tell(teller, &report);
+		pthread_mutex_lock(&teller->lock);
 		teller->told_ms = clock_monotonic_ms();
+		pthread_mutex_unlock(&teller->lock);
 	}
 	if (teller->transport)
 		transport_close(teller->transport);
+	pthread_mutex_lock(&teller->lock);
+	teller->over = true;
+	pthread_cond_broadcast(&teller->changed);
+	pthread_mutex_unlock(&teller->lock);
 	return NULL;
 }
 
 static void release(struct teller *teller)
 {
 	cleanup_close(&teller->gone_fd);
+	cleanup_close(&teller->cancel_fd);
 	pthread_mutex_destroy(&teller->lock);
 	pthread_cond_destroy(&teller->changed);
 	free(teller);
@@ -128,16 +169,19 @@ struct teller *teller_start(const struct config *config, const struct action_req
 				  .task = task,
 				  .first = first,
 				  .interval_ms = interval_ms,
+				  .started_ms = clock_monotonic_ms(),
+				  .told_ms = clock_monotonic_ms(),
 				  .gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-				  .told_ms = clock_monotonic_ms()};
+				  .cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 	pthread_condattr_t attributes;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&teller->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
 	pthread_mutex_init(&teller->lock, NULL);
-	int errnum =
-		teller->gone_fd < 0 ? errno : pthread_create(&teller->thread, NULL, run, teller);
+	int errnum = errno;
+	if (teller->gone_fd >= 0 && teller->cancel_fd >= 0)
+		errnum = pthread_create(&teller->thread, NULL, run, teller);
 	if (errnum != 0) {
 		log_warning("progress will not be told", "error", strerror(errnum));
 		release(teller);
@@ -163,14 +207,20 @@ int teller_gone_fd(const struct teller *teller)
 	return teller ? teller->gone_fd : -1;
 }
 
-void teller_stop(struct teller *teller)
+bool teller_stop(struct teller *teller)
 {
 	if (!teller)
-		return;
+		return false;
+	int64_t deadline = clock_monotonic_ms() + GRACE_MS;
 	pthread_mutex_lock(&teller->lock);
 	teller->stop = true;
-	pthread_cond_signal(&teller->changed);
+	pthread_cond_broadcast(&teller->changed);
+	while (!teller->over && clock_monotonic_ms() < deadline)
+		wait_until(teller, deadline);
 	pthread_mutex_unlock(&teller->lock);
+	eventfd_write(teller->cancel_fd, 1);
 	pthread_join(teller->thread, NULL);
+	bool doubtful = teller->doubtful;
 	release(teller);
+	return doubtful;
 }

@@ -1,6 +1,8 @@
 /*
  * Tells the server how far an action is while it runs: RUNNING again, with a fresh message. Over a
- * connection and in a thread of its own, so that a slow server never holds up the action.
+ * connection and in a thread of its own, so that a slow server never holds up the action. An action
+ * that says nothing new is told of as well, less often: that is how its end is noticed when the
+ * workflow was deleted.
  */
 #ifndef AGENT_TELLER_H
 #define AGENT_TELLER_H
@@ -25,8 +27,12 @@ void teller_progress(void *context, const struct action_progress *progress);
  * -1 without a teller. */
 int teller_gone_fd(const struct teller *teller);
 
-/* Waits until a report under way is answered, as nothing may be said of an action after its final
- * report, and frees. */
-void teller_stop(struct teller *teller);
+/*
+ * Ends it and frees. Nothing may be said of an action while or after its final report is, so this
+ * waits until a report under way is answered: for a moment; then the call is cut, and with it its
+ * connection, so that nothing of it can reach the server later. True: what became of a report is
+ * not known, the server may yet store it.
+ */
+bool teller_stop(struct teller *teller);
 
 #endif
