@@ -5,7 +5,6 @@
  */
 #include "agent/loop.h"
 
-#include <ctype.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "actions/actions.h"
 #include "actions/request.h"
 #include "agent/machine.h"
+#include "agent/news.h"
 #include "agent/observer.h"
 #include "agent/signals.h"
 #include "agent/teller.h"
@@ -24,13 +24,11 @@
 /*
  * SETTLE_MS: a call that comes within a few milliseconds of the one before meets the real server's
  * stale cache, and costs a second of its own retries; after 5 ms it does not (measured with v0.25).
- * REASONS_MOST: a server in trouble fails in turns in several ways; so many of them are told, then
- * it is silence until its state changes, but for a line every STILL_MS. LAST_WORD_S: what a worker
+ * STILL_MS: how often a server that goes on failing is mentioned. LAST_WORD_S: what a worker
  * that is to stop still spends on a report that would be lost with it.
  */
 enum {
 	SETTLE_MS = 8,
-	REASONS_MOST = 4,
 	STILL_MS = 600000,
 	BACKOFF_BASE_MS = 500,
 	PAUSE_LEAST_MS = 50,
@@ -50,9 +48,7 @@ struct done {
 struct loop {
 	struct transport *transport;
 	const struct config *config;
-	/* What was said about the server since its state changed. */
-	char reasons[REASONS_MOST][ERROR_TEXT_SIZE];
-	unsigned reason_count;
+	struct news news;         /* of the server, since its state changed */
 	unsigned failures;        /* in a row */
 	int64_t failing_since_ms; /* with failures */
 	int64_t said_ms;
@@ -75,39 +71,16 @@ static void back_off(const struct loop *loop, unsigned attempt)
 	wait_ms(pause > PAUSE_LEAST_MS ? pause : PAUSE_LEAST_MS);
 }
 
-/* Numbers (of ports, streams, bytes) do not make a reason another one. */
-static void without_numbers(const char *text, char *out)
-{
-	for (; *text; text++)
-		if (!isdigit((unsigned char)*text))
-			*out++ = *text;
-	*out = '\0';
-}
-
-/* Whether this has not been said since the server's state changed. */
-static bool is_news(struct loop *loop, const struct error *err)
-{
-	char reason[ERROR_TEXT_SIZE] = "";
-	without_numbers(err->text, reason);
-	for (unsigned i = 0; i < loop->reason_count; i++)
-		if (strcmp(loop->reasons[i], reason) == 0)
-			return false;
-	if (loop->reason_count == REASONS_MOST)
-		return false;
-	memcpy(loop->reasons[loop->reason_count++], reason, sizeof(reason));
-	return true;
-}
-
 static void server_fails(struct loop *loop, const char *message, const struct error *err)
 {
 	int64_t now_ms = clock_monotonic_ms();
 	char since[32], tries[24];
 	if (loop->failures == 0) {
-		loop->reason_count = 0;
+		news_forget(&loop->news);
 		loop->failing_since_ms = now_ms;
 	}
 	loop->failures++;
-	if (is_news(loop, err)) {
+	if (news_is(&loop->news, err)) {
 		log_warning(message, "server", loop->transport->server, "error", err->text);
 		loop->said_ms = now_ms;
 	} else if (now_ms - loop->said_ms >= STILL_MS) {
@@ -131,14 +104,14 @@ static void server_answers(struct loop *loop)
 				       sizeof(since)),
 		 "tries", log_number(loop->failures, tries));
 	loop->failures = 0;
-	loop->reason_count = 0;
+	news_forget(&loop->news);
 }
 
 /* The server has taken something or handed something out: what it said before is over. */
 static void server_works(struct loop *loop)
 {
 	server_answers(loop);
-	loop->reason_count = 0;
+	news_forget(&loop->news);
 	wait_ms(SETTLE_MS);
 }
 
@@ -168,6 +141,7 @@ static bool try_report(struct loop *loop, const struct action_request *request,
 		server_fails(loop, "the report could not be delivered, trying on", &err);
 		break;
 	case TRANSPORT_CANCELLED:
+	case TRANSPORT_END:
 		break;
 	}
 	return false;
@@ -336,7 +310,7 @@ static void do_action(struct loop *loop, const struct action_request *request,
 static void rest(struct loop *loop, int64_t asked_ms, const struct error *answer)
 {
 	server_answers(loop);
-	if (is_news(loop, answer))
+	if (news_is(&loop->news, answer))
 		log_info("nothing to do", "server", loop->transport->server, "error", answer->text);
 	if (clock_monotonic_ms() - asked_ms >= SHORT_ANSWER_MS)
 		return;
@@ -350,7 +324,8 @@ int loop_run(struct transport *transport, const struct config *config)
 	struct loop loop = {.transport = transport, .config = config};
 	log_info("asking for work", "server", transport->server, "id",
 		 config_text(config, SETTING_ID));
-	while (!signals_stop_requested()) {
+	bool more = true;
+	while (more && !signals_stop_requested()) {
 		auto_request struct action_request request = {.timeout_s = 0};
 		struct transport_task task = {.task_id = NULL};
 		struct error err = {.kind = ERROR_NONE};
@@ -370,10 +345,14 @@ int loop_run(struct transport *transport, const struct config *config)
 			break;
 		case TRANSPORT_CANCELLED:
 			break;
+		case TRANSPORT_END:
+			more = false;
+			break;
 		}
 		transport_task_free(&task);
 	}
 	forget_done(&loop);
-	log_info("stopped by a signal");
+	if (more)
+		log_info("stopped by a signal");
 	return 0;
 }

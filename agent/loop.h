@@ -6,7 +6,8 @@
 
 #include "agent/transport.h"
 
-/* Works until a signal asks to stop (see signals.h). Returns the exit status. */
+/* Works until a signal asks to stop (see signals.h) or the transport says that there is nothing
+ * more to come. Returns the exit status. */
 int loop_run(struct transport *transport, const struct config *config);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "agent/news.h"
 #include "platform/clock.h"
 #include "platform/log.h"
 
@@ -45,6 +46,7 @@ struct teller {
 	int64_t told_ms;
 	char told_phase[PHASE_SIZE];
 	bool failing;
+	struct news news;
 	bool doubtful;
 };
 
@@ -82,11 +84,10 @@ static bool next(struct teller *teller, struct report *report)
 	return more;
 }
 
-/* Said once until it works again: the final report says how it stands with the server. What was not
- * told is told at the next interval. */
+/* Said until it works again, each reason once. What was not told is told at the next interval. */
 static void could_not_tell(struct teller *teller, const struct error *err)
 {
-	if (!teller->failing)
+	if (news_is(&teller->news, err))
 		log_warning("progress cannot be told, the action goes on", "action",
 			    teller->request->name, "error", err->text);
 	teller->failing = true;
@@ -109,6 +110,7 @@ static void tell(struct teller *teller, const struct report *report)
 		if (teller->failing)
 			log_info("progress is told again", "action", teller->request->name);
 		teller->failing = false;
+		news_forget(&teller->news);
 		break;
 	case TRANSPORT_GONE:
 		log_warning("the workflow is gone, its action is ended", "workflow",
@@ -122,6 +124,7 @@ static void tell(struct teller *teller, const struct report *report)
 		could_not_tell(teller, &err);
 		break;
 	case TRANSPORT_CANCELLED:
+	case TRANSPORT_END:
 		teller->doubtful = true;
 		break;
 	}

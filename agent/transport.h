@@ -16,6 +16,7 @@ enum transport_answer {
 	TRANSPORT_GONE,    /* of a report: the server will never take it (workflow deleted, action
 			      unknown) */
 	TRANSPORT_CANCELLED,
+	TRANSPORT_END, /* of get(): there is nothing more to come, ever */
 };
 
 /* What a report is about: as the action came. */
