@@ -12,14 +12,16 @@ Modes, for connections to come and, for "stall", also for those that exist:
     h2-502    answered over HTTP/2 with status 502 and an HTML page, as a reverse proxy does
     h2-cut    answered over HTTP/2 with the beginning of a gRPC answer, then closed
     h2-no-status  answered over HTTP/2 with a complete message and no grpc-status
+    h2-goaway     answered over HTTP/2 with GOAWAY: no call was taken
 """
 
 import os
+import select
 import socket
 import struct
 import threading
 
-MODES = ("pass", "refuse", "reset", "close", "stall", "html", "junk", "h2-502", "h2-cut", "h2-no-status")
+MODES = ("pass", "refuse", "reset", "close", "stall", "html", "junk", "h2-502", "h2-cut", "h2-no-status", "h2-goaway")
 
 _HTML = b"<html><head><title>It works</title></head><body>This is not a Tink server.</body></html>\n"
 
@@ -152,6 +154,9 @@ class Proxy:
 
     def _forward(self, client):
         self._wait_while_stalled()
+        if _was_reset(client):
+            client.close()
+            return
         try:
             server = socket.create_connection(self.target, timeout=5)
         except OSError:
@@ -223,6 +228,13 @@ def _disconnect(sock):
     address = struct.pack("H14x", socket.AF_UNSPEC)
     if libc.connect(sock.fileno(), address, len(address)) < 0:
         sock.shutdown(socket.SHUT_RDWR)
+
+
+def _was_reset(sock):
+    """Whether the other side has reset the connection meanwhile: what it had sent is not to be passed on."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def _end(sock, reset):
@@ -301,10 +313,16 @@ def _answer_h2_no_status(client):
     client.sendall(_grpc_headers(stream) + _h2_frame(0, 1, stream, struct.pack(">BI", 0, 0)))
 
 
+def _answer_h2_goaway(client):
+    _h2_first_stream(client)
+    client.sendall(_h2_frame(7, 0, 0, struct.pack(">II", 0, 0)))
+
+
 _ANSWERS = {
     "html": _answer_html,
     "junk": _answer_junk,
     "h2-502": _answer_h2_502,
     "h2-cut": _answer_h2_cut,
     "h2-no-status": _answer_h2_no_status,
+    "h2-goaway": _answer_h2_goaway,
 }
