@@ -54,6 +54,9 @@ const struct setting config_settings[SETTING_COUNT] = {
 	[SETTING_LOG_FORMAT] = {.name = "log-format", .kernel = {"log_format"},
 		.fallback = "text",
 		.doc = "text or json"},
+	[SETTING_STATUS_FILE] = {.name = "status-file", .fallback = "/run/tink-worker/status",
+		.doc = "where the worker says what it is doing, for the page on the consoles and "
+		       "`tink-worker status`; none: nowhere"},
 	[SETTING_ROOT] = {.name = "root",
 		.doc = "prefix below which /sys and /proc are read (for tests on captured "
 		       "machines)"},

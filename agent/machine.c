@@ -16,6 +16,7 @@
 #include "actions/request.h"
 #include "agent/observer.h"
 #include "agent/run.h"
+#include "agent/status.h"
 #include "platform/buffer.h"
 #include "platform/cleanup.h"
 #include "platform/log.h"
@@ -129,6 +130,7 @@ int machine_after(const struct action_after *after, const struct action_request 
 {
 	if (after->kind == AFTER_NOTHING)
 		return 0;
+	status_after(after);
 	if (after->kind != AFTER_RUN && after->delay_s == 0)
 		return machine_down(after->kind, config, err);
 	return start_later(after, request, config, err);

@@ -16,10 +16,12 @@
 #include "agent/loop.h"
 #include "agent/machine.h"
 #include "agent/observer.h"
+#include "agent/page.h"
 #include "agent/signals.h"
+#include "agent/status.h"
+#include "agent/watch.h"
 #include "platform/buffer.h"
 #include "platform/clock.h"
-#include "platform/console.h"
 #include "platform/log.h"
 #include "platform/process.h"
 #include "platform/sysfs.h"
@@ -143,12 +145,6 @@ static int docs(int argc, char *const *argv)
 	return EXIT_USAGE;
 }
 
-static int console(void)
-{
-	struct error err;
-	return console_copy(STDIN_FILENO, &err) < 0 ? fail(&err) : EXIT_OK;
-}
-
 static void log_settings_without_effect(const struct config *config)
 {
 	for (size_t id = 0; id < SETTING_COUNT; id++)
@@ -167,6 +163,9 @@ static int work(const struct config *config)
 	if (transport_open(config, signals_fd(), &transport, &err) < 0)
 		return usage_error(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);
+	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
+		    config_text(config, SETTING_SYSLOG_HOST));
+	transport = watch_transport(transport);
 	if (geteuid() != 0)
 		log_warning("not running as root: actions on disks will be refused");
 	log_settings_without_effect(config);
@@ -277,7 +276,9 @@ int main(int argc, char **argv)
 	if (strcmp(first, "child") == 0 && argc == 2)
 		return child_main();
 	if (strcmp(first, "console") == 0 && argc == 2)
-		return console();
+		return page_console_main();
+	if (strcmp(first, "status") == 0 && argc == 2)
+		return page_status_main(stdout);
 	if (strcmp(first, "help") == 0)
 		return help(argc - 2, argv + 2);
 	if (wants_help(argc, argv))

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/news.h"
+#include "agent/status.h"
 #include "platform/clock.h"
 #include "platform/log.h"
 
@@ -196,6 +197,7 @@ struct teller *teller_start(const struct config *config, const struct action_req
 void teller_progress(void *context, const struct action_progress *progress)
 {
 	struct teller *teller = context;
+	status_progress(progress);
 	if (!teller)
 		return;
 	pthread_mutex_lock(&teller->lock);

@@ -337,7 +337,8 @@ class Worker:
         if self.connect:
             argv += ["--grpc-server", self.station.server.authority, "--grpc-tls=false", "--id", self.agent,
                      "--grpc-retry-interval", "200ms", "--backoff-max-interval", "100ms",
-                     "--reboot-command", str(self._reboot_script())]
+                     "--reboot-command", str(self._reboot_script()),
+                     "--status-file", str(self.station.folder / f"status-{self.number}")]
         script = f"umask {self.umask}; ulimit -c 0\n"
         if self.cgroup:
             script += f"echo $$ > {self.cgroup}/cgroup.procs\n"
