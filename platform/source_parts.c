@@ -180,15 +180,22 @@ static bool take_segment(struct segments *self, uint64_t *ret_segment)
 	return more;
 }
 
+/* The segment, and what stands before it. */
+static int fetch_segment(struct segments *self, uint64_t segment, struct slot *slot)
+{
+	uint64_t start = self->base + segment * self->segment_bytes;
+	size_t overlap = start < SEGMENTS_OVERLAP ? (size_t)start : SEGMENTS_OVERLAP;
+	return fetch(self->source, start - overlap, slot->data + SEGMENTS_OVERLAP - overlap,
+		     size_of(self, segment) + overlap, self->watch_fd, &slot->failure);
+}
+
 static void *run(void *argument)
 {
 	struct segments *self = argument;
 	uint64_t segment;
 	while (take_segment(self, &segment)) {
 		struct slot *slot = &self->slots[segment % self->slot_count];
-		int result =
-			fetch(self->source, self->base + segment * self->segment_bytes, slot->data,
-			      size_of(self, segment), self->watch_fd, &slot->failure);
+		int result = fetch_segment(self, segment, slot);
 		pthread_mutex_lock(&self->lock);
 		slot->result = result;
 		slot->ready = true;
