@@ -9,6 +9,7 @@
 
 #include "platform/clock.h"
 #include "platform/http_curl.h"
+#include "platform/text.h"
 
 /*
  * A kept connection whose other end has vanished (cable, power, a firewall that forgot it) is given
@@ -27,6 +28,8 @@ struct http_client {
 	bool failed; /* an exchange has: what became of it is not known */
 	CURLM *multi;
 	CURL *easy;
+	struct tls_check check;
+	struct curl_slist *connect_to;
 	char detail[CURL_ERROR_SIZE];
 };
 
@@ -40,6 +43,11 @@ struct http_client *http_client_new(const struct http_options *options)
 	client->easy = curl_easy_init();
 	if (!client->multi || !client->easy)
 		abort();
+	client->check = (struct tls_check){.pins = options->pins, .chain = !options->insecure};
+	if (options->connect_to) {
+		auto_free char *all = text_format("::%s", options->connect_to);
+		client->connect_to = curl_slist_append(NULL, all);
+	}
 	return client;
 }
 
@@ -49,6 +57,7 @@ void http_client_free(struct http_client *client)
 		return;
 	curl_easy_cleanup(client->easy);
 	curl_multi_cleanup(client->multi);
+	curl_slist_free_all(client->connect_to);
 	free(client);
 }
 
@@ -90,6 +99,36 @@ static void set_up_calls(struct http_client *client)
 	if (!proxy)
 		proxy = getenv("HTTPS_PROXY");
 	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
+}
+
+static CURLcode on_ssl_ctx(CURL *easy, void *ssl_ctx, void *check)
+{
+	(void)easy;
+	tls_check_install(ssl_ctx, check);
+	return CURLE_OK;
+}
+
+/* Where the client connects, and whom it trusts and is. */
+static void set_up_peer(struct http_client *client)
+{
+	CURL *easy = client->easy;
+	const struct http_options *options = &client->options;
+	curl_easy_setopt(easy, CURLOPT_SSLCERT, options->client_cert);
+	curl_easy_setopt(easy, CURLOPT_SSLKEY, options->client_key);
+	curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
+	client->check.mismatch = false;
+	if (options->pins) {
+		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, &client->check);
+	}
+	const char *socket = options->unix_socket;
+	if (!socket)
+		return;
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	if (socket[0] == '@')
+		curl_easy_setopt(easy, CURLOPT_ABSTRACT_UNIX_SOCKET, socket + 1);
+	else
+		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
 }
 
 struct exchange {
@@ -185,6 +224,7 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	}
 	if (request->http2_prior_knowledge)
 		set_up_calls(client);
+	set_up_peer(client);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_exchange_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
@@ -197,6 +237,10 @@ int http_exchange(struct http_client *client, const struct http_request *request
 		result = error_set(
 			err, ERROR_INPUT, "the answer is larger than the %zu bytes allowed",
 			response->body.cap ? response->body.cap : (size_t)BUFFER_DEFAULT_CAP);
+	else if (result == 0 && client->check.mismatch)
+		result = error_set(err, ERROR_DENIED,
+				   "the server's certificate is not the pinned one: it has %s",
+				   client->check.seen);
 	else if (result == 0 && code != CURLE_OK)
 		result = http_curl_failed(code, client->detail, err);
 	long connections = 0;
