@@ -18,7 +18,8 @@ const struct setting config_settings[SETTING_COUNT] = {
 	[SETTING_GRPC_SERVER] = {.name = "grpc-server",
 		.flags_too = {"tinkerbell-grpc-authority"},
 		.environment = {"TINKERBELL_GRPC_AUTHORITY"}, .kernel = {"grpc_authority"},
-		.doc = "host:port of the Tink server"},
+		.doc = "the Tink server: host:port (port 42113 if none is given), [IPv6]:port or "
+		       "unix:/path; a comma list of several addresses is tried in turn"},
 	[SETTING_GRPC_TLS] = {.name = "grpc-tls", .flags_too = {"tinkerbell-tls"},
 		.environment = {"TINKERBELL_TLS"}, .kernel = {"tinkerbell_tls"},
 		.type = SETTING_BOOL, .fallback = "false",
@@ -29,7 +30,24 @@ const struct setting config_settings[SETTING_COUNT] = {
 		.kernel = {"tinkerbell_insecure_tls"}, .type = SETTING_BOOL, .fallback = "false",
 		.doc = "do not check the Tink server's certificate (TLS without safety)"},
 	[SETTING_TLS_CA] = {.name = "tls-ca", .kernel = {"tls_ca"},
-		.doc = "file of CA certificates (PEM) to trust: by the Tink server's connection instead of the system's, by downloads besides"},
+		.doc = "file of CA certificates (PEM) to trust: by the Tink server's connection instead of the system's, by downloads besides; "
+		       "or a URL with the digest of that file: https://…/ca.pem#sha256=<hex>"},
+	[SETTING_TLS_CERT] = {.name = "tls-cert", .kernel = {"tls_cert"},
+		.doc = "file with the certificate (PEM) that the Tink server is shown, and those "
+		       "between it and the CA"},
+	[SETTING_TLS_KEY] = {.name = "tls-key", .kernel = {"tls_key"},
+		.doc = "file with its private key (PEM, not encrypted); default: in the file of tls-cert"},
+	[SETTING_TLS_SERVER_NAME] = {.name = "tls-server-name", .kernel = {"tls_server_name"},
+		.doc = "the name that the Tink server's certificate must have, instead of that in "
+		       "grpc-server"},
+	[SETTING_TLS_PIN] = {.name = "tls-pin", .kernel = {"tls_pin"},
+		.doc = "sha256:<hex> of the Tink server's certificate, key:sha256:<hex> or "
+		       "sha256//<base64> of its public key: no other is taken; of a comma list one "
+		       "must fit; besides the check of the certificate, or, with grpc-insecure-tls, instead of it"},
+	[SETTING_GRPC_CALL_TIMEOUT] = {.name = "grpc-call-timeout", .type = SETTING_DURATION,
+		.fallback = "95s",
+		.doc = "how long a call may go unanswered before it is cut and tried again (the "
+		       "server itself takes up to a minute)"},
 	[SETTING_RETRY_INTERVAL] = {.name = "grpc-retry-interval", .type = SETTING_DURATION,
 		.fallback = "5s",
 		.doc = "pause before the server is asked again when it has nothing to do"},

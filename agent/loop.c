@@ -12,6 +12,7 @@
 
 #include "actions/actions.h"
 #include "actions/request.h"
+#include "agent/aftermath.h"
 #include "agent/machine.h"
 #include "agent/news.h"
 #include "agent/observer.h"
@@ -218,6 +219,7 @@ static enum run_state execute(struct loop *loop, const struct action_request *re
 					    .observer = observer_log(request, teller)};
 	struct run_result result;
 	run_action(action, request, &options, &result);
+	aftermath_run(action, request, task, &options, &result);
 	if (teller_stop(teller))
 		*ret_doubtful = true;
 	report_result(report, &result);

@@ -19,6 +19,7 @@
 #include "agent/page.h"
 #include "agent/signals.h"
 #include "agent/status.h"
+#include "agent/tls.h"
 #include "agent/watch.h"
 #include "platform/buffer.h"
 #include "platform/clock.h"
@@ -78,7 +79,7 @@ static int parse_run(int argc, char *const *argv, struct action_request *request
 	return 0;
 }
 
-static int run_by_hand(const struct config *config, int argc, char *const *argv)
+static int run_by_hand(struct config *config, int argc, char *const *argv)
 {
 	struct error err;
 	auto_request struct action_request request;
@@ -91,6 +92,8 @@ static int run_by_hand(const struct config *config, int argc, char *const *argv)
 	free(params);
 	if (signals_open(&err) < 0)
 		return fail(&err);
+	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
+		return usage_error(&err);
 	char group[32], duration[32];
 	snprintf(group, sizeof(group), "run-%d", (int)getpid());
 	const struct run_options options = {.config = config,
@@ -154,12 +157,16 @@ static void log_settings_without_effect(const struct config *config)
 				 config_settings[id].name);
 }
 
-static int work(const struct config *config)
+static int work(struct config *config)
 {
 	struct error err;
 	auto_transport struct transport *transport = NULL;
 	if (signals_open(&err) < 0)
 		return fail(&err);
+	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
+		return err.kind == ERROR_CANCELLED ? EXIT_OK : usage_error(&err);
+	if (tls_prepare(config, &err) < 0)
+		return usage_error(&err);
 	if (transport_open(config, signals_fd(), &transport, &err) < 0)
 		return usage_error(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);

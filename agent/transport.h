@@ -1,6 +1,6 @@
 /*
- * Where actions come from and reports go to. The loop sees only this; transport_grpc.c is the Tink
- * server of the current generation.
+ * Where actions come from and reports go to. The loop sees only this; transport.c is the Tink
+ * server of either generation.
  */
 #ifndef AGENT_TRANSPORT_H
 #define AGENT_TRANSPORT_H
@@ -19,10 +19,21 @@ enum transport_answer {
 	TRANSPORT_END, /* of get(): there is nothing more to come, ever */
 };
 
+/* Tink servers speak one of two: each knows its own methods only. */
+enum transport_generation {
+	TRANSPORT_CURRENT, /* v0.17 and later */
+	TRANSPORT_OLDER    /* up to v0.12: it throws the text of a report away */
+};
+
 /* What a report is about: as the action came. */
 struct transport_task {
-	char *task_id;
+	enum transport_generation generation;
+	char *task_id; /* of the older generation: the task's name */
 	char *agent_id;
+	/* Commands for a second run of the same image after a failure, after a timeout: lists ended
+	 * by NULL, or NULL. Of the older generation only. */
+	char **on_failure;
+	char **on_timeout;
 };
 
 struct transport;
@@ -43,7 +54,8 @@ struct transport_operations {
 
 struct transport {
 	const struct transport_operations *operations;
-	const char *server; /* for messages; owned by the transport */
+	const char *server; /* for messages: the address in use; owned by the transport, changes in
+			       its calls */
 };
 
 static inline void transport_close(struct transport *transport)
@@ -53,15 +65,11 @@ static inline void transport_close(struct transport *transport)
 AUTO_DEFINE(transport, struct transport *, transport_close)
 #define auto_transport __attribute__((cleanup(cleanup_transport)))
 
-static inline void transport_task_free(struct transport_task *task)
-{
-	free(task->task_id);
-	free(task->agent_id);
-	*task = (struct transport_task){.task_id = NULL};
-}
+void transport_task_free(struct transport_task *task);
 
-/* Opens the transport that the configuration asks for. cancel_fd ends waiting calls when it becomes
- * readable. */
+/* Opens the transport that the configuration (borrowed, made ready by tls_prepare()) asks for.
+ * cancel_fd ends waiting calls when it becomes readable. Several may be open, each in a thread of
+ * its own. */
 int transport_open(const struct config *config, int cancel_fd, struct transport **ret_transport,
 		   struct error *err);
 

@@ -1,4 +1,4 @@
-/* Unary gRPC over http.h: framing, trailers, and which status an exchange amounts to. See grpc.h.
+/* gRPC over http.h: framing, trailers, and which status an exchange amounts to. See grpc.h.
  */
 #include "platform/grpc.h"
 
@@ -19,6 +19,9 @@ struct grpc_channel {
 	struct http_client *client;
 	char *base_url;
 	struct http_options http;
+	char *connect_to;
+	bool repeated;
+	bool answered;
 };
 
 static const char *const status_names[] = {
@@ -51,10 +54,15 @@ struct grpc_channel *grpc_channel_new(const struct grpc_options *options)
 	struct grpc_channel *channel = calloc(1, sizeof(*channel));
 	if (!channel)
 		abort();
+	const char *colon = options->port[0] ? ":" : "";
 	channel->http = options->http;
-	channel->client = http_client_new(&options->http);
-	channel->base_url =
-		text_format("%s://%s", options->tls ? "https" : "http", options->authority);
+	if (options->server_name && !options->http.unix_socket)
+		channel->connect_to = text_format("%s:%s", options->host, options->port);
+	channel->http.connect_to = channel->connect_to;
+	channel->client = http_client_new(&channel->http);
+	channel->base_url = text_format("%s://%s%s%s", options->tls ? "https" : "http",
+					options->server_name ? options->server_name : options->host,
+					colon, options->port);
 	return channel;
 }
 
@@ -64,27 +72,62 @@ void grpc_channel_free(struct grpc_channel *channel)
 		return;
 	http_client_free(channel->client);
 	free(channel->base_url);
+	free(channel->connect_to);
 	free(channel);
+}
+
+bool grpc_channel_answered(const struct grpc_channel *channel)
+{
+	return channel->answered;
+}
+
+bool grpc_channel_repeated(const struct grpc_channel *channel)
+{
+	return channel->repeated;
+}
+
+int grpc_next_frame(const uint8_t **at, size_t *left, const uint8_t **ret_message, size_t *ret_size,
+		    struct error *err)
+{
+	if (*left == 0)
+		return 0;
+	if (*left < FRAME_HEADER)
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC answer ends with %zu bytes that are no whole frame",
+				 *left);
+	const uint8_t *header = *at;
+	if (header[0] != 0)
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC frame with flags 0x%02x, compression was not asked for",
+				 header[0]);
+	uint32_t length = (uint32_t)header[1] << 24 | (uint32_t)header[2] << 16 |
+			  (uint32_t)header[3] << 8 | header[4];
+	size_t room = *left - FRAME_HEADER;
+	if (length > room)
+		return error_set(err, ERROR_PROTOCOL,
+				 "a gRPC frame of %" PRIu32 " bytes in a body with %zu", length,
+				 room);
+	*ret_message = header + FRAME_HEADER;
+	*ret_size = length;
+	*at += FRAME_HEADER + length;
+	*left -= FRAME_HEADER + length;
+	return 1;
 }
 
 int grpc_unframe(const uint8_t *body, size_t size, const uint8_t **ret_message, size_t *ret_size,
 		 struct error *err)
 {
-	if (size < FRAME_HEADER)
+	size_t left = size;
+	int result = grpc_next_frame(&body, &left, ret_message, ret_size, err);
+	if (result < 0)
+		return -1;
+	if (result == 0)
 		return error_set(err, ERROR_PROTOCOL,
-				 "a gRPC answer of %zu bytes has no whole frame", size);
-	if (body[0] != 0)
+				 "a gRPC answer of 0 bytes has no whole frame");
+	if (left > 0)
 		return error_set(err, ERROR_PROTOCOL,
-				 "a gRPC frame with flags 0x%02x, compression was not asked for",
-				 body[0]);
-	uint32_t length = (uint32_t)body[1] << 24 | (uint32_t)body[2] << 16 |
-			  (uint32_t)body[3] << 8 | body[4];
-	if (length != size - FRAME_HEADER)
-		return error_set(err, ERROR_PROTOCOL,
-				 "a gRPC frame of %" PRIu32 " bytes in a body with %zu", length,
+				 "a gRPC frame of %zu bytes in a body with %zu", *ret_size,
 				 size - FRAME_HEADER);
-	*ret_message = body + FRAME_HEADER;
-	*ret_size = length;
 	return 0;
 }
 
@@ -202,6 +245,11 @@ static enum grpc_status status_of_http(long status)
 	}
 }
 
+static bool is_grpc_answer(const struct http_response *response)
+{
+	return strncasecmp(response->content_type, "application/grpc", 16) == 0;
+}
+
 /* What the exchange amounts to. result and transport are what http_exchange() said; the order of
  * the questions matters. */
 static enum grpc_status judge(int result, const struct error *transport,
@@ -216,7 +264,7 @@ static enum grpc_status judge(int result, const struct error *transport,
 		err->kind = transport->kind;
 		return status;
 	}
-	bool is_grpc = strncasecmp(response->content_type, "application/grpc", 16) == 0;
+	bool is_grpc = is_grpc_answer(response);
 	if (response->status == 200 && is_grpc && trailers->has_status) {
 		if (trailers->status == GRPC_OK)
 			return GRPC_OK;
@@ -252,20 +300,38 @@ static enum grpc_status judge(int result, const struct error *transport,
 	return set_status(err, GRPC_INTERNAL, "the answer ended without a gRPC status");
 }
 
-enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message,
-			   size_t message_size, int64_t timeout_ms, struct buffer *response,
-			   struct error *err)
+/* The request's frame. */
+static enum grpc_status frame_message(const void *message, size_t message_size, struct buffer *body,
+				      struct error *err)
 {
-	auto_buffer struct buffer body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER};
 	if (message_size > GRPC_MESSAGE_MAX)
 		return set_status(err, GRPC_RESOURCE_EXHAUSTED,
 				  "the request is larger than a gRPC message may be");
 	const uint8_t header[FRAME_HEADER] = {0, (uint8_t)(message_size >> 24),
 					      (uint8_t)(message_size >> 16),
 					      (uint8_t)(message_size >> 8), (uint8_t)message_size};
-	if (buffer_add(&body, header, sizeof(header), err) < 0 ||
-	    buffer_add(&body, message, message_size, err) < 0)
+	if (buffer_add(body, header, sizeof(header), err) < 0 ||
+	    buffer_add(body, message, message_size, err) < 0)
 		return set_status(err, GRPC_INTERNAL, "no memory for the request");
+	return GRPC_OK;
+}
+
+static void connect_anew(struct grpc_channel *channel)
+{
+	http_client_free(channel->client);
+	channel->client = http_client_new(&channel->http);
+}
+
+/* One call: answer gets the frames. */
+static enum grpc_status call(struct grpc_channel *channel, const char *path, const void *message,
+			     size_t message_size, int64_t timeout_ms, struct http_response *answer,
+			     struct error *err)
+{
+	auto_buffer struct buffer body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER};
+	enum grpc_status status = frame_message(message, message_size, &body, err);
+	channel->repeated = channel->answered = false;
+	if (status != GRPC_OK)
+		return status;
 	auto_free char *url = text_format("%s%s", channel->base_url, path);
 	auto_free char *timeout = text_format("grpc-timeout: %" PRId64 "m",
 					      timeout_ms < 99999999 ? timeout_ms : 99999999);
@@ -286,38 +352,73 @@ enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const
 					     .timeout_ms = timeout_ms,
 					     .on_header = on_header,
 					     .context = &trailers};
-	struct http_response answer = {.body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER}};
 	struct error transport = {.kind = ERROR_NONE};
-	int result = http_exchange(channel->client, &request, &answer, &transport);
-	/* A kept connection that the server had closed meanwhile: nothing was processed, so once
-	 * more on a new one. */
-	if (result < 0 && transport.kind == ERROR_NETWORK && !answer.fresh_connection &&
-	    answer.status == 0) {
-		http_client_free(channel->client);
-		channel->client = http_client_new(&channel->http);
+	int result = http_exchange(channel->client, &request, answer, &transport);
+	/* A kept connection that the server had closed meanwhile: as a rule nothing was processed,
+	 * so once more on a new one. */
+	if (result < 0 && transport.kind == ERROR_NETWORK && !answer->fresh_connection &&
+	    answer->status == 0) {
+		connect_anew(channel);
+		channel->repeated = true;
 		trailers = (struct grpc_trailers){.has_status = false};
-		result = http_exchange(channel->client, &request, &answer, &transport);
+		result = http_exchange(channel->client, &request, answer, &transport);
 	}
-	enum grpc_status status = judge(result, &transport, &answer, &trailers, err);
+	status = judge(result, &transport, answer, &trailers, err);
+	channel->answered = answer->status == 200 && is_grpc_answer(answer) && trailers.has_status;
+	/* After a failure of the transport the connection may be half dead: the next call opens its
+	 * own. */
+	if (result < 0 && transport.kind != ERROR_CANCELLED)
+		connect_anew(channel);
+	return status;
+}
+
+/* An answer that cannot be used, with the reason in err. */
+static enum grpc_status bad_answer(struct error *err)
+{
+	char words[ERROR_TEXT_SIZE];
+	snprintf(words, sizeof(words), "%s", err->text);
+	return set_status(err, GRPC_INTERNAL, words);
+}
+
+enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message,
+			   size_t message_size, int64_t timeout_ms, struct buffer *response,
+			   struct error *err)
+{
+	struct http_response answer = {.body = {.cap = GRPC_MESSAGE_MAX + FRAME_HEADER}};
 	const uint8_t *payload = NULL;
 	size_t payload_size = 0;
+	enum grpc_status status =
+		call(channel, path, message, message_size, timeout_ms, &answer, err);
 	if (status == GRPC_OK &&
-	    grpc_unframe(answer.body.data, answer.body.size, &payload, &payload_size, err) < 0) {
-		char words[ERROR_TEXT_SIZE];
-		snprintf(words, sizeof(words), "%s", err->text);
-		status = set_status(err, GRPC_INTERNAL, words);
-	}
+	    grpc_unframe(answer.body.data, answer.body.size, &payload, &payload_size, err) < 0)
+		status = bad_answer(err);
 	if (status == GRPC_OK) {
 		response->size = 0;
 		if (buffer_add(response, payload, payload_size, err) < 0)
 			status =
 				set_status(err, GRPC_RESOURCE_EXHAUSTED, "the answer does not fit");
 	}
-	/* After a failure of the transport the connection may be half dead: the next call opens its
-	 * own. */
-	if (result < 0 && transport.kind != ERROR_CANCELLED) {
-		http_client_free(channel->client);
-		channel->client = http_client_new(&channel->http);
+	buffer_free(&answer.body);
+	return status;
+}
+
+enum grpc_status grpc_call_stream(struct grpc_channel *channel, const char *path,
+				  const void *message, size_t message_size, int64_t timeout_ms,
+				  int (*on_message)(void *context, const uint8_t *message,
+						    size_t size, struct error *err),
+				  void *context, struct error *err)
+{
+	struct http_response answer = {.body = {.cap = GRPC_STREAM_MAX}};
+	enum grpc_status status =
+		call(channel, path, message, message_size, timeout_ms, &answer, err);
+	const uint8_t *at = answer.body.data, *payload;
+	size_t left = answer.body.size, payload_size;
+	while (status == GRPC_OK) {
+		int more = grpc_next_frame(&at, &left, &payload, &payload_size, err);
+		if (more == 0)
+			break;
+		if (more < 0 || on_message(context, payload, payload_size, err) < 0)
+			status = bad_answer(err);
 	}
 	buffer_free(&answer.body);
 	return status;

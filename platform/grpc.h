@@ -1,6 +1,6 @@
 /*
- * Unary gRPC calls over HTTP/2 ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): framing, status,
- * deadline. Knows nothing of what the messages mean.
+ * gRPC calls over HTTP/2 ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md) with one answer or a
+ * stream of them: framing, status, deadline. Knows nothing of what the messages mean.
  */
 #ifndef PLATFORM_GRPC_H
 #define PLATFORM_GRPC_H
@@ -35,15 +35,20 @@ const char *grpc_status_name(enum grpc_status status);
 /* A message may be at most this large, as grpc's own default: 4 MiB. */
 enum {
 	GRPC_MESSAGE_MAX = 4 << 20,
+	GRPC_STREAM_MAX = 16 << 20, /* a stream's messages together */
 	GRPC_TEXT_SIZE = 1024
 };
 
 struct grpc_channel;
 
 struct grpc_options {
-	const char *authority; /* host:port; borrowed for the life of the channel */
+	const char *host; /* as in a URL: IPv6 in brackets */
+	const char *port; /* "" for a Unix socket */
 	bool tls;
-	struct http_options http;
+	/* What the server is called in its certificate (and in the calls' authority), instead of
+	 * host; NULL: the same. */
+	const char *server_name;
+	struct http_options http; /* texts and pins are borrowed for the life of the channel */
 };
 
 struct grpc_channel *grpc_channel_new(const struct grpc_options *options);
@@ -62,6 +67,29 @@ AUTO_DEFINE(grpc_channel, struct grpc_channel *, grpc_channel_free)
 enum grpc_status grpc_call(struct grpc_channel *channel, const char *path, const void *message,
 			   size_t message_size, int64_t timeout_ms, struct buffer *response,
 			   struct error *err);
+
+/*
+ * Calls a method that answers with a stream, waits for its end, and gives each message to
+ * on_message (which returns 0, or -1 with err). Only a stream that ended with OK is given.
+ * Otherwise as grpc_call(); a failure of on_message is INTERNAL.
+ */
+enum grpc_status grpc_call_stream(struct grpc_channel *channel, const char *path,
+				  const void *message, size_t message_size, int64_t timeout_ms,
+				  int (*on_message)(void *context, const uint8_t *message,
+						    size_t size, struct error *err),
+				  void *context, struct error *err);
+
+/* Whether the last call has a status that the server itself gave, OK or not. */
+bool grpc_channel_answered(const struct grpc_channel *channel);
+
+/* Whether the last call went out twice, for the kept connection it went out on first was dead: the
+ * server may have seen both. */
+bool grpc_channel_repeated(const struct grpc_channel *channel);
+
+/* Takes the next message out of the *left bytes of frames at *at. 1: there is one; 0: the end; -1:
+ * ERROR_PROTOCOL says what is wrong. */
+int grpc_next_frame(const uint8_t **at, size_t *left, const uint8_t **ret_message, size_t *ret_size,
+		    struct error *err);
 
 /* For the tests and the fuzzer: takes the one message out of a body of frames. ERROR_PROTOCOL says
  * what is wrong. */

@@ -6,10 +6,11 @@
  */
 #include "tests/fuzz/fuzz.h"
 
-#include "agent/transport_grpc.c"
+#include "agent/transport_current.c"
 
 #include "actions/actions.h"
 #include "actions/param.h"
+#include "platform/log.h"
 
 static void pack(const struct action_request *request, struct buffer *out)
 {
