@@ -120,7 +120,10 @@ static void draw_interface(struct sheet *sheet, const struct facts_interface *in
 				 interface->state) +
 		      2;
 	}
-	screen_put(screen, sheet->row++, at, sheet->width, SCREEN_DIM, interface->mac);
+	/* Half a MAC address is none. */
+	if (at + strlen(interface->mac) < screen->columns)
+		screen_put(screen, sheet->row, at, sheet->width, SCREEN_DIM, interface->mac);
+	sheet->row++;
 }
 
 static void draw_network(struct sheet *sheet)

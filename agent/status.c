@@ -69,6 +69,7 @@ static void put_action(struct buffer *out, const struct status_action *action)
 {
 	const struct action_progress *progress = &action->progress;
 	put_text(out, "action", action->name[0] ? action->name : "-");
+	put_text(out, "id", action->id);
 	put_text(out, "image", action->image);
 	put_text(out, "state", state_names[action->state]);
 	put_number(out, "start-ms", action->start_ms);
@@ -155,6 +156,7 @@ static unsigned take_word(const char *value, const char *const *words, size_t co
 static bool take_action_text(struct status_action *action, const char *key, const char *value)
 {
 	const struct text_key texts[] = {
+		{"id", action->id, sizeof(action->id)},
 		{"image", action->image, sizeof(action->image)},
 		{"text", action->text, sizeof(action->text)},
 		{"phase", action->progress.phase, sizeof(action->progress.phase)}};
@@ -364,6 +366,20 @@ static void begin_workflow(const char *name)
 	mine.actions_before = 0;
 }
 
+/* Where an action goes: one that is handed out again takes its own place. */
+static struct status_action *next_action(const char *id)
+{
+	struct status_action *before = last();
+	if (before && id[0] && strcmp(before->id, id) == 0)
+		return before;
+	if (mine.action_count == STATUS_ACTIONS_MOST) {
+		memmove(&mine.actions[0], &mine.actions[1],
+			(--mine.action_count) * sizeof(mine.actions[0]));
+		mine.actions_before++;
+	}
+	return &mine.actions[mine.action_count++];
+}
+
 void status_received(const struct action_request *request)
 {
 	char workflow[STATUS_NAME_SIZE];
@@ -372,14 +388,10 @@ void status_received(const struct action_request *request)
 	copy(workflow, sizeof(workflow), request->workflow_id);
 	if (strcmp(workflow, mine.workflow) != 0)
 		begin_workflow(request->workflow_id);
-	if (mine.action_count == STATUS_ACTIONS_MOST) {
-		memmove(&mine.actions[0], &mine.actions[1],
-			(--mine.action_count) * sizeof(mine.actions[0]));
-		mine.actions_before++;
-	}
-	struct status_action *action = &mine.actions[mine.action_count++];
+	struct status_action *action = next_action(request->id);
 	*action =
 		(struct status_action){.state = STATUS_STARTING, .start_ms = clock_monotonic_ms()};
+	copy(action->id, sizeof(action->id), request->id);
 	copy(action->name, sizeof(action->name), request->name);
 	copy(action->image, sizeof(action->image), request->image);
 	mine.reason[0] = '\0';

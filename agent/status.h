@@ -46,6 +46,7 @@ enum status_state {
 };
 
 struct status_action {
+	char id[STATUS_NAME_SIZE];
 	char name[STATUS_NAME_SIZE];
 	char image[STATUS_NAME_SIZE];
 	char text[STATUS_TEXT_SIZE]; /* what was done, or the beginning of why not */

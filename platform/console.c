@@ -28,9 +28,9 @@ enum {
 	TICK_MS = 500,
 	CLOCK_MS = 1000,
 	DRAIN_MS = 2000,
-	ASK_EVERY_MS = 15000,
+	ASK_EVERY_MS = 10000,
 	ASK_PAUSE_MS = 1000,
-	UNANSWERED_MOST = 3,
+	UNANSWERED_MOST = 2,
 	SERIAL_PIECE = 2048, /* of a page at a time: 180 ms of a serial line */
 	SCREEN_PIECE = 16384,
 	KERNEL_PAUSE_MS = 1000 /* from the kernel's last word to the page's return */

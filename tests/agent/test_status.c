@@ -37,13 +37,23 @@ static const struct status *published(void)
 	return &status;
 }
 
-static void receive(const char *workflow, const char *name)
+static void receive_again(const char *workflow, const char *name, const char *action_id)
 {
 	char image[] = "quay.io/tinkerbell/actions/writefile:latest";
 	auto_free char *id = text_dup(workflow);
 	auto_free char *copy = text_dup(name);
-	const struct action_request request = {.workflow_id = id, .name = copy, .image = image};
+	auto_free char *own = text_dup(action_id);
+	const struct action_request request = {
+		.workflow_id = id, .id = own, .name = copy, .image = image};
 	status_received(&request);
+}
+
+static void receive(const char *workflow, const char *name)
+{
+	static unsigned number;
+	char id[16];
+	snprintf(id, sizeof(id), "id-%u", number++);
+	receive_again(workflow, name, id);
 }
 
 static void report(enum report_state state, const char *text)
@@ -140,8 +150,15 @@ static void keeps_the_whole_reason(void **state)
 static void ended_without_a_report(void **state)
 {
 	(void)state;
+	receive_again("default/two", "write", "the same");
+	size_t count = published()->action_count;
+	report(REPORT_RUNNING, "");
 	status_asked();
-	assert_int_equal(published()->actions[0].state, STATUS_STOPPED);
+	assert_int_equal(published()->actions[count - 1].state, STATUS_STOPPED);
+	/* Handed out again it is no other one. */
+	receive_again("default/two", "write", "the same");
+	assert_int_equal(published()->action_count, count);
+	assert_int_equal(published()->actions[count - 1].state, STATUS_STARTING);
 }
 
 static void hides_secrets(void **state)
@@ -150,9 +167,9 @@ static void hides_secrets(void **state)
 	secret_add("sesame-open");
 	receive("default/two", "sesame-open");
 	report(REPORT_TIMEOUT, "password sesame-open was wrong");
-	assert_string_equal(published()->actions[1].name, "***");
+	assert_string_equal(published()->actions[2].name, "***");
 	assert_string_equal(published()->reason, "password *** was wrong");
-	assert_int_equal(published()->actions[1].state, STATUS_TIMEOUT);
+	assert_int_equal(published()->actions[2].state, STATUS_TIMEOUT);
 }
 
 static void is_bounded(void **state)

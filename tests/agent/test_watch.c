@@ -17,6 +17,7 @@ static enum transport_answer get(struct transport *transport, struct action_requ
 	inner.server = "192.0.2.2:42113";
 	if (answer == TRANSPORT_OK) {
 		ret_request->workflow_id = text_dup("default/demo");
+		ret_request->id = text_dup("one");
 		ret_request->name = text_dup("write");
 		ret_request->image = text_dup("writefile");
 	} else {
@@ -107,6 +108,7 @@ static void tells_what_passes(void **state)
 	transport_close(watch);
 	assert_int_equal(closed, 1);
 	free(request.workflow_id);
+	free(request.id);
 	free(request.name);
 	free(request.image);
 	free(path);
