@@ -116,10 +116,13 @@ int child_main(void)
 		if (settings.tls_ca[0])
 			context.http.ca_file = settings.tls_ca;
 		context.registries = settings.registries;
-		secret_add(settings.registries.password);
+		secret_add_login(settings.registries.username, settings.registries.password);
 		result = run_action(&settings, &request, &context, &err);
 	}
 	struct record record = {.magic = RECORD_MAGIC, .type = RECORD_RESULT};
+	/* Tokens that a server gave are known here only. */
+	secret_redact(err.text);
+	secret_redact(context.summary);
 	if (result < 0) {
 		record.as.result.error = err;
 	} else {
