@@ -13,7 +13,7 @@ static void to_log(void *context, const char *line)
 {
 	const struct action_request *request = context;
 	if (line[0])
-		log_output(request->name, line);
+		log_output(request->name, request->workflow_id, line);
 }
 
 struct run_observer observer_log(const struct action_request *request, struct teller *teller)

@@ -16,11 +16,17 @@
 enum {
 	VALUE_SIZE = 4352,
 	LINE_SIZE = 12 * VALUE_SIZE,
+	NAME_SIZE = 256,
 };
 
 static enum log_level lowest = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_TEXT;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct {
+	void (*take)(void *context, const struct log_event *event);
+	void *context;
+} sinks[LOG_SINKS_MOST];
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
@@ -28,6 +34,26 @@ void log_setup(enum log_level level, enum log_format how)
 {
 	lowest = level;
 	format = how;
+}
+
+void log_add_sink(void (*take)(void *context, const struct log_event *event), void *context)
+{
+	pthread_mutex_lock(&lock);
+	size_t free_one = 0;
+	while (free_one < LOG_SINKS_MOST - 1 && sinks[free_one].take)
+		free_one++;
+	sinks[free_one].take = take;
+	sinks[free_one].context = context;
+	pthread_mutex_unlock(&lock);
+}
+
+void log_remove_sink(void (*take)(void *context, const struct log_event *event), void *context)
+{
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < LOG_SINKS_MOST; i++)
+		if (sinks[i].take == take && sinks[i].context == context)
+			sinks[i].take = NULL;
+	pthread_mutex_unlock(&lock);
 }
 
 const char *log_level_name(enum log_level level)
@@ -56,6 +82,10 @@ char *log_number(int64_t number, char *out)
 struct line {
 	char text[LINE_SIZE];
 	size_t used;
+	size_t body; /* where it begins */
+	enum log_level level;
+	struct timespec time;
+	char workflow[NAME_SIZE], action[NAME_SIZE], state[NAME_SIZE];
 };
 
 static void put(struct line *line, const char *text, size_t size)
@@ -91,7 +121,13 @@ static void put_quoted(struct line *line, const char *value)
 	put_text(line, "\"");
 }
 
-static void put_value(struct line *line, const char *value)
+static void keep(char *out, const char *value)
+{
+	snprintf(out, NAME_SIZE, "%s", value);
+	text_cut_utf8(out);
+}
+
+static void put_value(struct line *line, const char *key, const char *value)
 {
 	char clean[VALUE_SIZE];
 	if (!value)
@@ -99,6 +135,12 @@ static void put_value(struct line *line, const char *value)
 	text_sanitize(value, strlen(value), clean, sizeof(clean));
 	/* Before quoting: a quoted secret would not be found. */
 	secret_redact(clean);
+	if (strcmp(key, "workflow") == 0)
+		keep(line->workflow, clean);
+	else if (strcmp(key, "action") == 0)
+		keep(line->action, clean);
+	else if (strcmp(key, "state") == 0)
+		keep(line->state, clean);
 	if (format == LOG_FORMAT_JSON || clean[0] == '\0' || strpbrk(clean, " \t\n\"=\\"))
 		put_quoted(line, clean);
 	else
@@ -119,15 +161,18 @@ static void put_pair(struct line *line, const char *key, const char *value)
 		put_text(line, key);
 		put_text(line, "=");
 	}
-	put_value(line, value);
+	put_value(line, key, value);
 }
 
 /* Time and level, and the message in JSON. */
 static void start_line(struct line *line, enum log_level level, const char *message)
 {
 	char now[40], start[64];
-	line->used = 0;
-	clock_format_utc(clock_wall(), now, sizeof(now));
+	line->used = line->body = 0;
+	line->level = level;
+	line->time = clock_wall();
+	line->workflow[0] = line->action[0] = line->state[0] = '\0';
+	clock_format_utc(line->time, now, sizeof(now));
 	if (format == LOG_FORMAT_JSON) {
 		put_text(line, "{\"time\":\"");
 		put_text(line, now);
@@ -141,18 +186,32 @@ static void start_line(struct line *line, enum log_level level, const char *mess
 		snprintf(start, sizeof(start), "%s %-7s ", now, level_names[level]);
 		put_text(line, start);
 	}
+	line->body = line->used;
 	put_text(line, message);
 }
 
-static void end_line(struct line *line)
+static void end_line(struct line *line, const char *program)
 {
 	if (format == LOG_FORMAT_JSON)
 		line->text[line->used++] = '}';
+	struct log_event event = {.level = line->level,
+				  .time = line->time,
+				  .line = line->text,
+				  .line_size = line->used + 1,
+				  .body = line->text + line->body,
+				  .body_size = line->used - line->body,
+				  .program = program,
+				  .workflow = line->workflow,
+				  .action = line->action,
+				  .state = line->state};
 	line->text[line->used++] = '\n';
 	pthread_mutex_lock(&lock);
 	/* Nobody is left to tell when standard error does not take it. */
 	ssize_t written = write(STDERR_FILENO, line->text, line->used);
 	(void)written;
+	for (size_t i = 0; i < LOG_SINKS_MOST; i++)
+		if (sinks[i].take)
+			sinks[i].take(sinks[i].context, &event);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -167,38 +226,40 @@ void log_line(enum log_level level, const char *message, ...)
 	for (const char *key; (key = va_arg(args, const char *)) != NULL;)
 		put_pair(&line, key, va_arg(args, const char *));
 	va_end(args);
-	end_line(&line);
+	end_line(&line, NULL);
 }
 
-/* Outside quotes a line end would begin a line that nobody has logged. */
-static void put_flat(struct line *line, const char *text, size_t most)
+/* Outside quotes a line end would begin a line that nobody has logged. Returns out. */
+static const char *flat(const char *text, char *out, size_t out_size)
 {
-	char clean[VALUE_SIZE];
-	text_sanitize(text, strlen(text), clean, most < sizeof(clean) ? most : sizeof(clean));
-	secret_redact(clean);
-	for (char *p = clean; *p; p++)
+	text_sanitize(text, strlen(text), out, out_size);
+	secret_redact(out);
+	for (char *p = out; *p; p++)
 		if (*p == '\n')
 			*p = ' ';
-	put_text(line, clean);
+	return out;
 }
 
-void log_output(const char *program, const char *text)
+void log_output(const char *program, const char *workflow, const char *text)
 {
-	enum {
-		PROGRAM_SIZE = VALUE_SIZE / 8
-	};
 	struct line line;
+	char who[VALUE_SIZE / 8], what[VALUE_SIZE];
 	if (LOG_LEVEL_INFO < lowest)
 		return;
+	flat(program, who, sizeof(who));
 	if (format == LOG_FORMAT_JSON) {
 		start_line(&line, LOG_LEVEL_INFO, "output");
 		put_pair(&line, "program", program);
 		put_pair(&line, "line", text);
 	} else {
 		start_line(&line, LOG_LEVEL_INFO, "");
-		put_flat(&line, program, PROGRAM_SIZE);
+		put_text(&line, who);
 		put_text(&line, ": ");
-		put_flat(&line, text, VALUE_SIZE);
+		line.body = line.used;
+		put_text(&line, flat(text, what, sizeof(what)));
 	}
-	end_line(&line);
+	keep(line.action, who);
+	if (workflow)
+		keep(line.workflow, flat(workflow, what, NAME_SIZE));
+	end_line(&line, who);
 }

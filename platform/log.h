@@ -1,6 +1,7 @@
 /*
  * The log: one line an event, a message and key/value pairs, as text ("key=value") or JSON, to
- * standard error. Secrets are hidden and every line is valid UTF-8. Thread-safe.
+ * standard error and to the sinks that were added. Secrets are hidden and every line is valid
+ * UTF-8. Thread-safe.
  */
 #ifndef PLATFORM_LOG_H
 #define PLATFORM_LOG_H
@@ -8,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum log_level {
 	LOG_LEVEL_DEBUG,
@@ -29,6 +31,30 @@ void log_setup(enum log_level level, enum log_format format);
 bool log_parse_level(const char *text, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 
+/* A line on its way out. Texts live as long as the call. */
+struct log_event {
+	enum log_level level;
+	struct timespec time;
+	const char *line; /* as it goes to standard error, with its end */
+	size_t line_size;
+	/* The same without time, level, program and end; as JSON the whole object. */
+	const char *body;
+	size_t body_size;
+	const char *program; /* who said it (see log_output()); NULL: the process itself */
+	/* The values of the pairs with these keys; "" for none. */
+	const char *workflow, *action, *state;
+};
+
+/*
+ * Adds somebody who is given every line, or takes him away again: at most LOG_SINKS_MOST. take is
+ * called with the log locked: it must be quick, and must not log.
+ */
+enum {
+	LOG_SINKS_MOST = 4
+};
+void log_add_sink(void (*take)(void *context, const struct log_event *event), void *context);
+void log_remove_sink(void (*take)(void *context, const struct log_event *event), void *context);
+
 /*
  * Writes a line. message is a fixed text in the words of the project; behind it pairs of key and
  * value (both char *; a NULL value is written as "-"), ended by NULL: log_line(LOG_LEVEL_INFO,
@@ -43,9 +69,9 @@ void log_line(enum log_level level, const char *message, ...) __attribute__((sen
 
 /*
  * A line that a program has said: as text "<program>: <line>", as JSON with the message "output"
- * and the two as values.
+ * and the two as values. workflow is what it runs for (NULL: none), told to sinks.
  */
-void log_output(const char *program, const char *line);
+void log_output(const char *program, const char *workflow, const char *line);
 
 /* A number as a value, living until the end of the full expression's block: "bytes", LOG_NUMBER(n).
  */

@@ -84,7 +84,7 @@ static void leaves_out_what_is_below_the_level(void **state)
 	log_setup(LOG_LEVEL_WARNING, LOG_FORMAT_PLAIN);
 	log_debug("no");
 	log_info("no");
-	log_output("program", "no");
+	log_output("program", NULL, "no");
 	log_warning("yes");
 	log_error("yes too");
 	char *text = captured_text();
@@ -155,7 +155,7 @@ static void hides_secrets(void **state)
 		capture();
 		log_setup(LOG_LEVEL_INFO, (enum log_format)format);
 		log_info("login", "with", "plainpassword", "or", "xpa\"ss\\wordx");
-		log_output("program", "says plainpassword");
+		log_output("program", NULL, "says plainpassword");
 		char *text = captured_text();
 		assert_lacks(text, "plainpassword");
 		assert_lacks(text, "word");
@@ -170,13 +170,13 @@ static void passes_on_what_a_program_says(void **state)
 	(void)state;
 	capture();
 	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_PLAIN);
-	log_output("apt", "50% of a=b \"c\"");
+	log_output("apt", NULL, "50% of a=b \"c\"");
 	char *text = captured_text();
 	assert_string_equal(text, "apt: 50% of a=b \"c\"\n");
 	free(text);
 	capture();
 	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
-	log_output("apt", "50% of a=b \"c\"");
+	log_output("apt", NULL, "50% of a=b \"c\"");
 	text = captured_text();
 	assert_true(is_json_line(text));
 	assert_contains(text, "\"program\":\"apt\"");
