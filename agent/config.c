@@ -75,6 +75,12 @@ const struct setting config_settings[SETTING_COUNT] = {
 	[SETTING_STATUS_FILE] = {.name = "status-file", .fallback = "/run/tink-worker/status",
 		.doc = "where the worker says what it is doing, for the page on the consoles and "
 		       "`tink-worker status`; none: nowhere"},
+	[SETTING_LOG_DIR] = {.name = "log-dir", .kernel = {"log_dir"},
+		.fallback = "/run/tink-worker/logs",
+		.doc = "folder for the log in files, 1 MiB at most; none: no files"},
+	[SETTING_BUNDLE_URL] = {.name = "bundle-url", .kernel = {"bundle_url"},
+		.doc = "where a failed action uploads what tink-worker bundle collects, by HTTP "
+		       "PUT; {id}, {workflow}, {action} and {time} are replaced"},
 	[SETTING_ROOT] = {.name = "root",
 		.doc = "prefix below which /sys and /proc are read (for tests on captured "
 		       "machines)"},
@@ -90,8 +96,11 @@ const struct setting config_settings[SETTING_COUNT] = {
 	[SETTING_HW_ADDR] = {.name = "hw-addr", .kernel = {"hw_addr"},
 		.doc = "MAC address of the interface the machine booted from"},
 	[SETTING_SYSLOG_HOST] = {.name = "syslog-host", .environment = {"SYSLOG_HOST"},
-		.kernel = {"syslog_host"}, .flags = SETTING_NO_EFFECT,
-		.doc = "where logs are to be sent"},
+		.kernel = {"syslog_host"},
+		.doc = "where logs are sent, with the kernel's: a comma list of hosts (UDP 514, "
+		       "RFC 3164) and of URLs (udp://, tcp://, tls:// with host[:port] and "
+		       "?format=rfc5424, framing=newline, facility=local0, max=BYTES, "
+		       "kernel=false)"},
 	[SETTING_FACILITY] = {.name = "facility", .kernel = {"facility"},
 		.flags = SETTING_NO_EFFECT,
 		.doc = "free text of the site"},
@@ -404,8 +413,14 @@ int config_load(struct config *config, int argc, char *const *argv, char *const 
 	for (size_t id = 0; id < SETTING_COUNT; id++)
 		if (config_settings[id].flags & SETTING_SECRET)
 			secret_add(config->values[id].value);
-	secret_add_url(config_text(config, SETTING_HTTP_PROXY));
-	secret_add_url(config_text(config, SETTING_HTTPS_PROXY));
+	secret_add_login(config_text(config, SETTING_REGISTRY_USER),
+			 config_text(config, SETTING_REGISTRY_PASS));
+	/* Proxies and others; what is no URL is left alone. */
+	for (size_t id = 0; id < SETTING_COUNT; id++)
+		secret_add_url(config->values[id].value);
+	/* What else stands there (the kernel tells all of it) may be of other programs. */
+	secret_add_urls_in(kernel_line);
+	secret_keep();
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include "actions/actions.h"
 #include "actions/request.h"
+#include "agent/logs.h"
 #include "agent/observer.h"
 #include "agent/run.h"
 #include "agent/status.h"
@@ -65,6 +66,7 @@ static int machine_down(enum after_kind kind, const struct config *config, struc
 {
 	const char *command = config_text(config, SETTING_REBOOT_COMMAND);
 	log_info(kind == AFTER_POWEROFF ? "powering off" : "rebooting");
+	logs_flush();
 	sync();
 	if (command[0]) {
 		const char *const argv[] = {command, word_of(kind), NULL};
@@ -110,6 +112,8 @@ static int start_later(const struct action_after *after, const struct action_req
 				    config_text(config, SETTING_LOG_LEVEL),
 				    "--log-format",
 				    config_text(config, SETTING_LOG_FORMAT),
+				    "--syslog-host",
+				    config_text(config, SETTING_SYSLOG_HOST),
 				    "--native-actions",
 				    config_text(config, SETTING_NATIVE_ACTIONS),
 				    "later",
@@ -175,6 +179,7 @@ int machine_later_main(const struct config *config, int argc, char *const *argv)
 		log_error("later is started by the worker itself", "error", err.text);
 		return 2;
 	}
+	logs_start_beside(config);
 	poll(NULL, 0, (int)delay_s * 1000);
 	int result = (enum after_kind)kind == AFTER_RUN
 			     ? run_later(&request, config, &err)
@@ -182,7 +187,7 @@ int machine_later_main(const struct config *config, int argc, char *const *argv)
 	if (result < 0) {
 		log_error("what was to happen after the action has failed", "action", request.name,
 			  "kind", error_kind_name(err.kind), "error", err.text);
-		return 1;
 	}
-	return 0;
+	logs_stop();
+	return result < 0 ? 1 : 0;
 }

@@ -13,6 +13,7 @@
 #include "actions/request.h"
 #include "agent/config.h"
 #include "agent/docs.h"
+#include "agent/logs.h"
 #include "agent/loop.h"
 #include "agent/machine.h"
 #include "agent/observer.h"
@@ -163,8 +164,10 @@ static int work(struct config *config)
 	auto_transport struct transport *transport = NULL;
 	if (signals_open(&err) < 0)
 		return fail(&err);
+	logs_start(config);
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
 		return err.kind == ERROR_CANCELLED ? EXIT_OK : usage_error(&err);
+	logs_trust(config);
 	if (tls_prepare(config, &err) < 0)
 		return usage_error(&err);
 	if (transport_open(config, signals_fd(), &transport, &err) < 0)
@@ -179,7 +182,9 @@ static int work(struct config *config)
 	auto_free char *owner =
 		text_format("%s-%s", config_text(config, SETTING_ID), transport->server);
 	process_groups_claim(owner);
-	return loop_run(transport, config);
+	int result = loop_run(transport, config);
+	logs_stop();
+	return result;
 }
 
 /* libcurl finds proxies in the environment, so do programs that actions run. */
