@@ -11,8 +11,10 @@
 #include "platform/source_inside.h"
 
 enum {
-	MEMORY_MAX = 24 << 20, /* and the overlaps */
-	SMALL_SEGMENT_BYTES = 2 << 20,
+	/* Besides each connection has 1 to 2 MiB of buffers: 64 MiB are enough for all. */
+	MEMORY_MAX = 12 << 20, /* and the overlaps */
+	SEGMENT_BYTES = 2 << 20,
+	SMALL_SEGMENT_BYTES = 1 << 20,
 	MANY_CONNECTIONS = 4,
 	SLOTS_MAX = MEMORY_MAX / SMALL_SEGMENT_BYTES,
 	THREADS_MAX = 8
@@ -323,7 +325,7 @@ int segments_start(struct source *source, uint64_t offset, struct segments **ret
 	self->base = offset;
 	self->stop_fd = self->watch_fd = -1;
 	self->segment_bytes =
-		source->connections > MANY_CONNECTIONS ? SMALL_SEGMENT_BYTES : SOURCE_SEGMENT_BYTES;
+		source->connections > MANY_CONNECTIONS ? SMALL_SEGMENT_BYTES : SEGMENT_BYTES;
 	self->slot_count = MEMORY_MAX / (unsigned)self->segment_bytes;
 	if (start_threads(self, err) < 0) {
 		segments_stop(self);

@@ -269,7 +269,7 @@ def test_several_connections(station, tmp_path, fault):  # noqa: F811
     assert disk.read(0, len(data)) == data
     if fault is None:
         ranges = [request.headers.get("Range") for request in station.web.requests_for("/large")]
-        assert len(set(ranges)) == len(ranges) == 8 and not any(text.endswith("-") for text in ranges), ranges
+        assert len(set(ranges)) == len(ranges) == 14 and not any(text.endswith("-") for text in ranges), ranges
 
 
 def test_credentials(station, disk_image):  # noqa: F811

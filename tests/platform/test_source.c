@@ -761,7 +761,7 @@ static void reads_with_several_connections(void **state)
 		assert_in_range(sites[0].connections, 2, 9);
 		/* The first answer serves for the first segment; the others come by parts, each
 		 * once, and with all of them nothing has to be asked for without an end. */
-		size_t segment = counts[i] > 4 ? 2 << 20 : 4 << 20;
+		size_t segment = counts[i] > 4 ? 1 << 20 : 2 << 20;
 		size_t others = (LARGE - 12345 - (4 << 20) + segment - 1) / segment;
 		assert_int_equal(sites[0].requests, 1 + others);
 	}
