@@ -49,9 +49,23 @@ const struct param *param_find(const struct action *action, const char *name)
 	return NULL;
 }
 
-/* One after the other, so that a user sees all that is wrong at once. */
-static void complain(struct error *problems, enum error_kind kind, const char *text)
+/* Who is told what is wrong. */
+struct sink {
+	params_tell *tell;
+	void *context;
+};
+
+static void complain(const struct sink *sink, const char *key, enum error_kind kind,
+		     const char *text)
 {
+	sink->tell(sink->context, key, kind, text);
+}
+
+/* One after the other, so that a user sees all that is wrong at once. */
+static void collect(void *context, const char *key, enum error_kind kind, const char *text)
+{
+	struct error *problems = context;
+	(void)key;
 	if (problems->kind == ERROR_NONE)
 		error_set(problems, kind, "%s", text);
 	else
@@ -206,7 +220,7 @@ static bool convert(const struct param *param, const char *value, void *at, char
 }
 
 static void put_value(const struct param *param, const char *value, void *params,
-		      struct error *problems)
+		      const struct sink *sink)
 {
 	char why[400] = "", text[1024];
 	if (convert(param, value, (char *)params + param->offset, why, sizeof(why)))
@@ -221,7 +235,7 @@ static void put_value(const struct param *param, const char *value, void *params
 	text_cut_utf8(shown);
 	snprintf(text, sizeof(text), "%s=%s: %s", param->name,
 		 param->flags & PARAM_SECRET ? "***" : shown, why);
-	complain(problems, ERROR_INPUT, text);
+	complain(sink, param->name, ERROR_INPUT, text);
 }
 
 static bool says_no(const struct param *param, const char *value)
@@ -232,7 +246,7 @@ static bool says_no(const struct param *param, const char *value)
 }
 
 static void take(const struct action *action, const struct param *param, const char *value,
-		 void *params, struct error *problems)
+		 void *params, const struct sink *sink)
 {
 	char text[512];
 	/* One that is not supported has no place in the struct. */
@@ -240,7 +254,7 @@ static void take(const struct action *action, const struct param *param, const c
 		if (value && !says_no(param, value)) {
 			snprintf(text, sizeof(text), "%s is not supported by this version of %s",
 				 param->name, action->name);
-			complain(problems, ERROR_UNSUPPORTED, text);
+			complain(sink, param->name, ERROR_UNSUPPORTED, text);
 		}
 		return;
 	}
@@ -249,17 +263,16 @@ static void take(const struct action *action, const struct param *param, const c
 	    param->type == PARAM_URL || param->type == PARAM_URLS || param->type == PARAM_CHOICE)
 		*(const char **)((char *)params + param->offset) = "";
 	if (value && value[0]) {
-		put_value(param, value, params, problems);
+		put_value(param, value, params, sink);
 	} else if (param->flags & PARAM_REQUIRED) {
 		snprintf(text, sizeof(text), "%s is missing (%s)", param->name, param->doc);
-		complain(problems, ERROR_INPUT, text);
+		complain(sink, param->name, ERROR_INPUT, text);
 	} else if (param->fallback && param->fallback[0]) {
-		put_value(param, param->fallback, params, problems);
+		put_value(param, param->fallback, params, sink);
 	}
 }
 
-/* The known name that a mistyped one may have meant, or NULL. */
-static const char *nearest(const struct action *action, const char *key)
+const char *param_nearest(const struct action *action, const char *key)
 {
 	const char *best = NULL;
 	unsigned best_distance = 3;
@@ -274,7 +287,7 @@ static const char *nearest(const struct action *action, const char *key)
 }
 
 static void judge_unknown(const struct action *action, const struct action_request *request,
-			  bool strict, struct error *problems)
+			  bool strict, const struct sink *sink)
 {
 	for (char *const *entry = request->environment; *entry; entry++) {
 		size_t size = strcspn(*entry, "=");
@@ -282,12 +295,12 @@ static void judge_unknown(const struct action *action, const struct action_reque
 		snprintf(key, sizeof(key), "%.*s", (int)(size < 100 ? size : 100), *entry);
 		if (param_find(action, key))
 			continue;
-		const char *meant = nearest(action, key);
+		const char *meant = param_nearest(action, key);
 		if (strict) {
 			snprintf(text, sizeof(text), "%s has no parameter %s%s%s%s", action->name,
 				 key, meant ? ", did you mean " : "", meant ? meant : "",
 				 meant ? "?" : "");
-			complain(problems, ERROR_INPUT, text);
+			complain(sink, key, ERROR_INPUT, text);
 		} else if (meant) {
 			log_warning("unknown parameter", "action", action->name, "key", key,
 				    "nearest", meant);
@@ -346,18 +359,31 @@ void params_learn_secrets(const struct action *action, const struct action_reque
 	}
 }
 
-int params_parse(const struct action *action, const struct action_request *request, bool strict,
-		 void **ret_params, struct error *err)
+void params_check(const struct action *action, const struct action_request *request,
+		  params_tell *tell, void *context)
 {
-	struct error problems = {.kind = ERROR_NONE};
+	const struct sink sink = {.tell = tell, .context = context};
 	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
 	if (!params)
 		abort();
 	params_learn_secrets(action, request);
 	for (const struct param *param = action->params; param->name; param++)
-		take(action, param, param_given(param, request), params, &problems);
+		take(action, param, param_given(param, request), params, &sink);
+}
+
+int params_parse(const struct action *action, const struct action_request *request, bool strict,
+		 void **ret_params, struct error *err)
+{
+	struct error problems = {.kind = ERROR_NONE};
+	const struct sink sink = {.tell = collect, .context = &problems};
+	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
+	if (!params)
+		abort();
+	params_learn_secrets(action, request);
+	for (const struct param *param = action->params; param->name; param++)
+		take(action, param, param_given(param, request), params, &sink);
 	if (!action->passes_environment)
-		judge_unknown(action, request, strict, &problems);
+		judge_unknown(action, request, strict, &sink);
 	if (problems.kind != ERROR_NONE) {
 		*err = problems;
 		return -1;

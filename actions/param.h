@@ -17,6 +17,16 @@
 int params_parse(const struct action *action, const struct action_request *request, bool strict,
 		 void **ret_params, struct error *err);
 
+/* Is told one thing that is wrong with the parameter key: a text that names it. */
+typedef void params_tell(void *context, const char *key, enum error_kind kind, const char *text);
+
+/* Tells all that params_parse() would find wrong, each by itself, but for unknown keys. */
+void params_check(const struct action *action, const struct action_request *request,
+		  params_tell *tell, void *context);
+
+/* The parameter's name that a mistyped one may have meant, or NULL. */
+const char *param_nearest(const struct action *action, const char *key);
+
 /*
  * Makes known to secret_add() what is secret in the request's parameters: values so marked,
  * passwords and queries of URLs. The agent calls it too, as the words of a failure pass through it.
