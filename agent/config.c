@@ -59,7 +59,7 @@ const struct setting config_settings[SETTING_COUNT] = {
 		.doc = "how often the server is told how far an action is, besides at every new "
 		       "phase; 0: not at all"},
 	[SETTING_TRANSPORT] = {.name = "transport", .fallback = "grpc",
-		.doc = "how actions come: grpc"},
+		.doc = "how actions come: grpc (from a server) or file (see workflow-file)"},
 	[SETTING_NATIVE_ACTIONS] = {.name = "native-actions", .kernel = {"native_actions"},
 		.fallback = "all",
 		.doc = "run published actions natively from these registries: all, none or a "
@@ -134,8 +134,16 @@ const struct setting config_settings[SETTING_COUNT] = {
 		.doc = "image of the agent: this program is the agent"},
 	[SETTING_RUNTIME] = {.name = "runtime", .flags = SETTING_NO_EFFECT,
 		.doc = "container runtime"},
-	[SETTING_WORKFLOW_PATH] = {.name = "workflow-path", .flags = SETTING_NO_EFFECT,
-		.doc = "workflow file of the file transport"},
+	[SETTING_WORKFLOW_FILE] = {.name = "workflow-file", .flags_too = {"file", "workflow-path"},
+		.environment = {"AGENT_WORKFLOW_PATH"}, .kernel = {"workflow_file"},
+		.doc = "run the workflow in this file instead of asking a server: a path or URL, "
+		       "with #sha256=HEX behind it if it is to be checked"},
+	[SETTING_VALUES] = {.name = "values", .kernel = {"workflow_values"},
+		.doc = "values for the workflow file's template: a YAML or JSON file, path or URL "
+		       "as above"},
+	[SETTING_SET] = {.name = "set", .flags = SETTING_SECRET | SETTING_LIST,
+		.doc = "NAME=VALUE for the workflow file's template, several times if need be: "
+		       "device_1=…, Hardware.Disks[0]=/dev/sda"},
 	[SETTING_NATS_SERVER] = {.name = "nats-server", .flags = SETTING_NO_EFFECT,
 		.doc = "for the NATS transport"},
 	[SETTING_NATS_STREAM] = {.name = "nats-stream", .flags = SETTING_NO_EFFECT,
@@ -266,8 +274,11 @@ static void put(struct config *config, size_t id, const char *value, enum origin
 {
 	if (value[0] == '\0')
 		return;
-	free(config->values[id].value);
-	config->values[id].value = text_dup(value);
+	bool adds = (config_settings[id].flags & SETTING_LIST) && origin == ORIGIN_FLAG &&
+		    config->values[id].origin == ORIGIN_FLAG;
+	char *old = config->values[id].value;
+	config->values[id].value = adds ? text_format("%s\n%s", old, value) : text_dup(value);
+	free(old);
 	config->values[id].origin = origin;
 	config->values[id].spelling = spelling;
 }

@@ -51,7 +51,9 @@ enum setting_id {
 	SETTING_ATTRIBUTE_DETECTION,
 	SETTING_TINK_WORKER_IMAGE,
 	SETTING_RUNTIME,
-	SETTING_WORKFLOW_PATH,
+	SETTING_WORKFLOW_FILE,
+	SETTING_VALUES,
+	SETTING_SET,
 	SETTING_NATS_SERVER,
 	SETTING_NATS_STREAM,
 	SETTING_NATS_EVENTS,
@@ -78,6 +80,7 @@ enum setting_flags {
 	SETTING_SECRET = 1,    /* shown as *** */
 	SETTING_NO_EFFECT = 2, /* taken for compatibility, not used */
 	SETTING_BY_INIT = 4,   /* used by the initramfs, shown here */
+	SETTING_LIST = 8,      /* may be given several times as a flag: its value has a line each */
 };
 
 enum {

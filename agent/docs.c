@@ -12,6 +12,10 @@ void docs_usage(FILE *out)
 	fputs("Usage: tink-worker [FLAGS]                          work for a Tink server\n"
 	      "       tink-worker [FLAGS] run ACTION [KEY=VALUE…]  run one action by hand, without "
 	      "a server\n"
+	      "       tink-worker [FLAGS] --file FILE              run a workflow from a file, "
+	      "without a server\n"
+	      "       tink-worker check FILE [FLAGS]               everything that is wrong with a "
+	      "workflow file\n"
 	      "       tink-worker help ACTION                      what an action does and takes\n"
 	      "       tink-worker [FLAGS] config                   every setting with its origin\n"
 	      "       tink-worker status                           what the worker is doing\n"
@@ -22,7 +26,9 @@ void docs_usage(FILE *out)
 	      "SECONDS before ACTION.\n"
 	      "\n"
 	      "Exit status: 0 done (or ended by a signal on request), 1 it failed, 2 the call or "
-	      "the configuration is wrong.\n"
+	      "the configuration is wrong;\n"
+	      "of --file also 3 an action or the workflow ran out of time, 4 it was interrupted; "
+	      "of check 1 there are errors.\n"
 	      "\n"
 	      "Actions: ",
 	      out);

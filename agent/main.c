@@ -22,6 +22,8 @@
 #include "agent/status.h"
 #include "agent/tls.h"
 #include "agent/watch.h"
+#include "agent/workflow_load.h"
+#include "agent/workflow_run.h"
 #include "platform/buffer.h"
 #include "platform/clock.h"
 #include "platform/log.h"
@@ -170,11 +172,17 @@ static int work(struct config *config)
 	logs_trust(config);
 	if (tls_prepare(config, &err) < 0)
 		return usage_error(&err);
-	if (transport_open(config, signals_fd(), &transport, &err) < 0)
+	const char *file = workflow_wanted(config);
+	if (file && workflow_open(config, file, signals_fd(), &transport, &err) < 0) {
+		logs_stop();
+		return fail(&err);
+	}
+	if (!file && transport_open(config, signals_fd(), &transport, &err) < 0)
 		return usage_error(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);
 	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
 		    config_text(config, SETTING_SYSLOG_HOST));
+	struct transport *inner = transport;
 	transport = watch_transport(transport);
 	if (geteuid() != 0)
 		log_warning("not running as root: actions on disks will be refused");
@@ -182,9 +190,21 @@ static int work(struct config *config)
 	auto_free char *owner =
 		text_format("%s-%s", config_text(config, SETTING_ID), transport->server);
 	process_groups_claim(owner);
-	int result = loop_run(transport, config);
+	int status = loop_run(transport, config);
+	if (file)
+		status = workflow_finish(inner);
 	logs_stop();
-	return result;
+	return status;
+}
+
+/* check [FILE] */
+static int check(const struct config *config, int argc, char *const *argv)
+{
+	const char *file = argc > 0 ? argv[0] : workflow_wanted(config);
+	if (file && argc <= 1)
+		return workflow_check_main(config, file);
+	fprintf(stderr, "tink-worker: check takes a workflow file, flags before or behind it\n");
+	return EXIT_USAGE;
 }
 
 /* libcurl finds proxies in the environment, so do programs that actions run. */
@@ -235,7 +255,8 @@ static int load_settings(struct config *config, int argc, char *const *argv, int
 	return config_load(config, argc, argv, environ, (const char *)line.data, ret_rest, err);
 }
 
-static int with_settings(int argc, char *const *argv, bool show)
+/* first: the command, where it stood in front of the flags; else "". */
+static int with_settings(int argc, char *const *argv, const char *first)
 {
 	struct config config;
 	struct error err;
@@ -245,21 +266,27 @@ static int with_settings(int argc, char *const *argv, bool show)
 		return usage_error(&err);
 	}
 	sysfs_set_root(config_text(&config, SETTING_ROOT));
-	const char *command = rest < argc ? argv[rest] : show ? "config" : "";
+	const char *command = first[0] ? first : rest < argc ? argv[rest] : "";
+	/* Of the words behind the flags the command is one, unless it stood in front. */
+	argc -= rest + (!first[0] && rest < argc);
+	argv += rest + !first[0];
+	bool by_hand = strcmp(command, "run") == 0 || strcmp(command, "check") == 0;
 	int result;
-	if (setup_log(&config, strcmp(command, "run") == 0, &err) < 0) {
+	if (setup_log(&config, by_hand, &err) < 0) {
 		result = usage_error(&err);
 	} else if (export_proxies(&config), http_setup(&err) < 0) {
 		result = fail(&err);
 	} else if (command[0] == '\0') {
 		result = work(&config);
 	} else if (strcmp(command, "run") == 0) {
-		result = run_by_hand(&config, argc - rest - 1, argv + rest + 1);
-	} else if (strcmp(command, "config") == 0 && rest + !show == argc) {
+		result = run_by_hand(&config, argc, argv);
+	} else if (strcmp(command, "config") == 0 && argc == 0) {
 		config_print(&config, stdout);
 		result = EXIT_OK;
+	} else if (strcmp(command, "check") == 0) {
+		result = check(&config, argc, argv);
 	} else if (strcmp(command, "later") == 0) {
-		result = machine_later_main(&config, argc - rest - 1, argv + rest + 1);
+		result = machine_later_main(&config, argc, argv);
 	} else {
 		fprintf(stderr, "tink-worker: unknown command %s (tink-worker --help lists them)\n",
 			command);
@@ -300,12 +327,22 @@ int main(int argc, char **argv)
 	/* `config` and its flags may stand in either order. */
 	if (strcmp(first, "config") == 0) {
 		argv[1] = argv[0];
-		return with_settings(argc - 1, argv + 1, true);
+		return with_settings(argc - 1, argv + 1, "config");
+	}
+	/* `check FILE` too: the file goes to the end. */
+	if (strcmp(first, "check") == 0) {
+		argv[1] = argv[0];
+		if (argc > 2 && argv[2][0] != '-') {
+			char *file = argv[2];
+			memmove(argv + 2, argv + 3, (size_t)(argc - 3) * sizeof(*argv));
+			argv[argc - 1] = file;
+		}
+		return with_settings(argc - 1, argv + 1, "check");
 	}
 	if (strcmp(first, "--version") == 0 || strcmp(first, "-version") == 0 ||
 	    strcmp(first, "version") == 0) {
 		printf("tink-worker %s\n", TINK_WORKER_VERSION);
 		return EXIT_OK;
 	}
-	return with_settings(argc, argv, false);
+	return with_settings(argc, argv, "");
 }
