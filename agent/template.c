@@ -36,7 +36,8 @@ struct rendering {
 	bool stopped; /* a bound was met, which was said */
 	char **unset; /* the names that were complained about; ended by NULL */
 	size_t unset_count;
-	size_t offset; /* of the action that is evaluated */
+	size_t offset;   /* of the action that is evaluated */
+	bool wants_list; /* what is evaluated is for a function that takes a list */
 };
 
 /* What has no value, and what comes of it: it makes no further complaints. */
@@ -60,7 +61,8 @@ size_t value_weight(const struct value *value)
 {
 	size_t weight = sizeof(*value) + (value->text ? strlen(value->text) : 0);
 	for (size_t i = 0; i < value->count; i++)
-		weight += value_weight(value->items[i]) + (value->keys ? strlen(value->keys[i]) : 0);
+		weight +=
+			value_weight(value->items[i]) + (value->keys ? strlen(value->keys[i]) : 0);
 	return weight;
 }
 
@@ -151,8 +153,8 @@ static void not_set(struct rendering *rendering, const struct expression *expres
 	rendering->unset[rendering->unset_count++] = text_dup(name);
 	if (is_from_root(rendering, expression, dot))
 		complain(rendering, expression->offset,
-			 "%s has no value: give it by --set %s=VALUE or in the file of --values",
-			 name, name + 1);
+			 "%s has no value: give it by --set %s%s=VALUE or in the file of --values",
+			 name, name + 1, rendering->wants_list ? "[0]" : "");
 	else
 		complain(rendering, expression->offset, "%s has no value", name);
 }
@@ -160,16 +162,20 @@ static void not_set(struct rendering *rendering, const struct expression *expres
 static const struct value *evaluate(struct rendering *rendering,
 				    const struct expression *expression, const struct value *dot);
 
+/* whole is the expression that this is the beginning of: what is complained about. */
 static const struct value *field(struct rendering *rendering, const struct expression *expression,
-				 const struct value *dot)
+				 const struct expression *whole, const struct value *dot)
 {
-	const struct value *of = evaluate(rendering, expression->arguments[0], dot);
+	const struct expression *below = expression->arguments[0];
+	const struct value *of = below->kind == EXPRESSION_FIELD
+					 ? field(rendering, below, whole, dot)
+					 : evaluate(rendering, below, dot);
 	if (of == &unknown)
 		return of;
 	if (of->kind == VALUE_MAP) {
 		const struct value *found = value_get(of, expression->name);
 		if (!found)
-			not_set(rendering, expression, dot);
+			not_set(rendering, whole, dot);
 		return found ? found : &unknown;
 	}
 	char name[300];
@@ -203,6 +209,16 @@ static const struct value *decide(struct rendering *rendering, const struct expr
 	return result;
 }
 
+/* index LIST NUMBER, first LIST and their kin: the words for a missing list say how to give one. */
+static bool wants_list(const struct expression *call)
+{
+	const char *name = call->function->name;
+	if (strcmp(name, "index") == 0)
+		return call->count > 1 && call->arguments[1]->kind == EXPRESSION_LITERAL &&
+		       call->arguments[1]->literal->kind == VALUE_NUMBER;
+	return strcmp(name, "first") == 0 || strcmp(name, "last") == 0;
+}
+
 static const struct value *call(struct rendering *rendering, const struct expression *expression,
 				const struct value *dot)
 {
@@ -222,15 +238,18 @@ static const struct value *call(struct rendering *rendering, const struct expres
 	if (!call.arguments)
 		abort();
 	for (size_t i = 0; i < call.count; i++) {
+		rendering->wants_list = i == 0 && wants_list(expression);
 		call.arguments[i] = evaluate(rendering, expression->arguments[i], dot);
 		known = known && call.arguments[i] != &unknown;
 	}
+	rendering->wants_list = false;
 	if (known)
 		result = function->run(&call);
 	free(call.arguments);
 	if (rendering->arena.weight > TEMPLATE_MEMORY_MOST && !rendering->stopped) {
 		rendering->stopped = true;
-		return complain(rendering, expression->offset, "the template takes too much memory");
+		return complain(rendering, expression->offset,
+				"the template takes too much memory");
 	}
 	if (!known)
 		return &unknown;
@@ -253,7 +272,7 @@ static const struct value *evaluate(struct rendering *rendering,
 	case EXPRESSION_VARIABLE:
 		return variable(rendering, expression);
 	case EXPRESSION_FIELD:
-		return field(rendering, expression, dot);
+		return field(rendering, expression, expression, dot);
 	case EXPRESSION_CALL:
 		return call(rendering, expression, dot);
 	}
@@ -266,9 +285,9 @@ static void emit(struct rendering *rendering, const char *text, size_t size, siz
 	struct error err;
 	if (size == 0 || rendering->stopped)
 		return;
-	text_map_add(rendering->map, (struct text_span){.at = rendering->out->size,
-							.from = from,
-							.verbatim = verbatim});
+	text_map_add(
+		rendering->map,
+		(struct text_span){.at = rendering->out->size, .from = from, .verbatim = verbatim});
 	if (rendering->out->size + size <= TEMPLATE_OUTPUT_MOST &&
 	    buffer_add(rendering->out, text, size, &err) == 0)
 		return;
@@ -314,8 +333,8 @@ static void assign(struct rendering *rendering, const struct step *step, const s
 			return;
 		}
 	}
-	complain(rendering, step->offset, "there is no variable $%s here: declare it by :=",
-		 step->variable);
+	complain(rendering, step->offset,
+		 "there is no variable $%s here: declare it by :=", step->variable);
 }
 
 static void execute(struct rendering *rendering, const struct step *step, const struct value *dot);
@@ -406,11 +425,8 @@ bool template_render(const struct text_map *source, const struct value *values, 
 	if (problems->errors != errors)
 		return false;
 	struct text_map spans = {.text = NULL};
-	struct rendering rendering = {.source = source,
-				      .root = values,
-				      .out = out,
-				      .map = &spans,
-				      .problems = problems};
+	struct rendering rendering = {
+		.source = source, .root = values, .out = out, .map = &spans, .problems = problems};
 	execute(&rendering, first, values);
 	step_free(first);
 	for (size_t i = 0; i < rendering.arena.count; i++)

@@ -53,8 +53,8 @@ static result give_text(struct template_call *call, char *text)
 
 static result give_buffer(struct template_call *call, const struct buffer *buffer)
 {
-	return give_text(call, text_dup_size(buffer->data ? (const char *)buffer->data : "",
-					     buffer->size));
+	return give_text(
+		call, text_dup_size(buffer->data ? (const char *)buffer->data : "", buffer->size));
 }
 
 static const char *kind_name(const struct value *value)
@@ -408,8 +408,8 @@ static bool ends(const char *text, const char *part)
 
 /*
  * The part comes first, as in the present server. Servers before it had the text first. Where the
- * order makes the difference it cannot be told which of them a Template was written for, and a wrong
- * guess could name a wrong disk.
+ * order makes the difference it cannot be told which of them a Template was written for, and a
+ * wrong guess could name a wrong disk.
  */
 static result ask_part(struct template_call *call, bool (*test)(const char *, const char *))
 {
@@ -498,8 +498,8 @@ static result run_trim_suffix(struct template_call *call)
 	const char *part = text_of(call, 0), *text = part ? text_of(call, 1) : NULL;
 	if (!text)
 		return NULL;
-	return give_text(call, text_dup_size(text, strlen(text) -
-							   (ends(text, part) ? strlen(part) : 0)));
+	return give_text(call,
+			 text_dup_size(text, strlen(text) - (ends(text, part) ? strlen(part) : 0)));
 }
 
 static result run_replace(struct template_call *call)
@@ -628,8 +628,9 @@ static result indented(struct template_call *call, bool on_new_line)
 	for (bool more = true; more;) {
 		size_t size = strcspn(text, "\n");
 		more = text[size] == '\n';
-		if (buffer_add(&out, "                                                                 "
-				     "                                   ",
+		if (buffer_add(&out,
+			       "                                                                 "
+			       "                                   ",
 			       (size_t)blanks, &err) < 0 ||
 		    buffer_add(&out, text, size + more, &err) < 0)
 			return fail(call, "%s", err.text);
@@ -813,7 +814,7 @@ static result run_printf(struct template_call *call)
 	size_t argument = 1;
 	if (!format)
 		return NULL;
-	for (bool ok = true; *format; ) {
+	for (bool ok = true; *format;) {
 		size_t size = strcspn(format, "%");
 		ok = buffer_add(&out, format, size, &err) == 0;
 		format += size;

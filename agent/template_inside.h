@@ -60,7 +60,7 @@ struct template_call {
 
 struct template_function {
 	const char *name;
-	unsigned least, most; /* arguments; most 0: any number */
+	unsigned least, most;                                   /* arguments; most 0: any number */
 	const struct value *(*run)(struct template_call *call); /* NULL: failed */
 };
 

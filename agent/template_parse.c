@@ -84,8 +84,7 @@ complain(struct parser *parser, size_t offset, const char *format, ...)
 static void take_while_name(struct parser *parser, size_t from, enum token_kind kind)
 {
 	size_t end = from;
-	while (end < parser->size &&
-	       (is_letter(parser->text[end]) || is_digit(parser->text[end])))
+	while (end < parser->size && (is_letter(parser->text[end]) || is_digit(parser->text[end])))
 		end++;
 	parser->token.kind = kind;
 	parser->token.text = text_dup_size(parser->text + from, end - from);
@@ -175,9 +174,8 @@ static void next_token(struct parser *parser)
 	free(parser->token.text);
 	while (parser->at < parser->size && is_space(parser->text[parser->at]))
 		parser->at++;
-	parser->token = (struct token){.kind = TOKEN_END,
-				       .offset = parser->at,
-				       .touches = parser->at == before};
+	parser->token = (struct token){
+		.kind = TOKEN_END, .offset = parser->at, .touches = parser->at == before};
 	if (parser->at >= parser->size || at_end(parser, parser->at > before))
 		return;
 	char c = parser->text[parser->at], behind = char_at(parser, parser->at + 1);
@@ -226,8 +224,7 @@ static struct expression *expression(struct parser *parser, enum expression_kind
 
 static void add_argument(struct expression *call, struct expression *argument)
 {
-	call->arguments =
-		reallocarray(call->arguments, call->count + 1, sizeof(*call->arguments));
+	call->arguments = reallocarray(call->arguments, call->count + 1, sizeof(*call->arguments));
 	if (!call->arguments)
 		abort();
 	call->arguments[call->count++] = argument;
@@ -344,8 +341,7 @@ static struct expression *command(struct parser *parser, struct expression *pipe
 		complain(parser, offset, "a value is missing here");
 		return piped;
 	}
-	bool calls = first->kind == EXPRESSION_CALL && !first->arguments &&
-		     first->offset == offset;
+	bool calls = first->kind == EXPRESSION_CALL && !first->arguments && first->offset == offset;
 	for (;;) {
 		size_t there = parser->token.offset;
 		struct expression *argument = operand(parser);
@@ -425,8 +421,7 @@ static bool is_assignment(const struct parser *parser)
 		return false;
 	while (is_space(char_at(parser, at)))
 		at++;
-	return char_at(parser, at) == ',' || char_at(parser, at) == '=' ||
-	       begins(parser, at, ":=");
+	return char_at(parser, at) == ',' || char_at(parser, at) == '=' || begins(parser, at, ":=");
 }
 
 static void assignment(struct parser *parser, struct step *step)
@@ -589,8 +584,8 @@ static struct step *steps(struct parser *parser, enum stop *ret_stop)
 	struct step *first = NULL, **last = &first;
 	*ret_stop = STOP_TEXT_ENDS;
 	while (parser->at < parser->size) {
-		const char *open = memmem(parser->text + parser->at, parser->size - parser->at,
-					  "{{", 2);
+		const char *open =
+			memmem(parser->text + parser->at, parser->size - parser->at, "{{", 2);
 		size_t offset = open ? (size_t)(open - parser->text) : parser->size;
 		bool trims = begins(parser, offset, "{{-") && is_space(char_at(parser, offset + 3));
 		struct step *step = plain_text(parser, offset, trims);

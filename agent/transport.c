@@ -244,8 +244,8 @@ static int read_settings(struct tink *tink, struct error *err)
 	const struct config *config = tink->config;
 	const char *kind = config_text(config, SETTING_TRANSPORT);
 	if (strcmp(kind, "grpc") != 0)
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "transport=%s: must be grpc or file", kind);
+		return error_set(err, ERROR_UNSUPPORTED, "transport=%s: must be grpc or file",
+				 kind);
 	const char *server = config_text(config, SETTING_GRPC_SERVER);
 	if (!server[0])
 		return error_set(err, ERROR_INPUT,

@@ -33,7 +33,7 @@ struct file_transport {
 	struct workflow *workflow;
 	struct outcome *outcomes;
 	size_t at;
-	bool stopped; /* an action has failed for good */
+	bool stopped;   /* an action has failed for good */
 	char **handler; /* the command to run after that; borrowed, NULL: none, or done */
 	bool in_handler;
 	bool running_told; /* RUNNING was reported for this try: another means interrupted */
@@ -79,8 +79,8 @@ static enum transport_answer give_handler(struct file_transport *self,
 	struct action_request request = action->request;
 	request.command = self->handler;
 	request.timeout_s = 0;
-	auto_free char *name = text_format("%s (%s)", action->request.name,
-					   failed ? "on-failure" : "on-timeout");
+	auto_free char *name =
+		text_format("%s (%s)", action->request.name, failed ? "on-failure" : "on-timeout");
 	auto_free char *id = text_format("%s.2", action->request.id);
 	/* A command that means a reboot does so under any image, but not under one of ours. */
 	uint32_t delay_s;
@@ -205,8 +205,8 @@ static void sum_up(struct file_transport *self)
 		 duration, "actions", done, NULL);
 	if (!self->table)
 		return;
-	printf("\nworkflow %s: %s, %s actions in %s\n", self->workflow->name,
-	       outcome_word(outcome), done, duration);
+	printf("\nworkflow %s: %s, %s actions in %s\n", self->workflow->name, outcome_word(outcome),
+	       done, duration);
 	print_table(self, stdout);
 	fflush(stdout);
 }

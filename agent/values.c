@@ -280,8 +280,8 @@ static int print_items(const struct value *value, struct buffer *out, struct err
 		return -1;
 	for (size_t i = 0; i < value->count; i++)
 		if ((i > 0 && print(out, " ", err) < 0) ||
-		    (value->keys && (print(out, value->keys[i], err) < 0 ||
-				     print(out, ":", err) < 0)) ||
+		    (value->keys &&
+		     (print(out, value->keys[i], err) < 0 || print(out, ":", err) < 0)) ||
 		    value_print(value->items[i], out, err) < 0)
 			return -1;
 	return print(out, "]", err);

@@ -8,14 +8,26 @@
 #include "agent/workflow_inside.h"
 #include "platform/text.h"
 
-static const char *const action_keys[] = {"name",       "image",      "timeout",     "command",
-					  "volumes",    "environment", "pid",        "namespaces",
-					  "on-timeout", "on-failure", NULL};
-static const char *const listed_keys[] = {"id",          "name",       "image",   "cmd",
-					  "args",        "env",        "volumes", "namespaces",
-					  "retries",     "timeoutSeconds", "workflow_id",
-					  "task_id",     "agent_id",   "executionStart",
-					  "executionStop", "duration", NULL};
+static const char *const action_keys[] = {"name",       "image",       "timeout", "command",
+					  "volumes",    "environment", "pid",     "namespaces",
+					  "on-timeout", "on-failure",  NULL};
+static const char *const listed_keys[] = {"id",
+					  "name",
+					  "image",
+					  "cmd",
+					  "args",
+					  "env",
+					  "volumes",
+					  "namespaces",
+					  "retries",
+					  "timeoutSeconds",
+					  "workflow_id",
+					  "task_id",
+					  "agent_id",
+					  "executionStart",
+					  "executionStop",
+					  "duration",
+					  NULL};
 static const char *const namespace_keys[] = {"network", "pid", NULL};
 
 /* A new one at the end; the workflow's array may move. NULL when there are too many. */
@@ -27,16 +39,15 @@ static struct workflow_action *new_action(struct reader *reader, const struct ya
 		wrong(reader, node, "more than %d actions", WORKFLOW_ACTIONS_MOST);
 		return NULL;
 	}
-	workflow->actions = reallocarray(workflow->actions, workflow->count + 1,
-					 sizeof(*workflow->actions));
+	workflow->actions =
+		reallocarray(workflow->actions, workflow->count + 1, sizeof(*workflow->actions));
 	if (!workflow->actions)
 		abort();
 	struct workflow_action *action = &workflow->actions[workflow->count++];
-	*action = (struct workflow_action){
-		.task = text_dup(task),
-		.place = place_in_file(reader, node),
-		.request = {.workflow_id = text_dup(workflow->name),
-			    .id = text_format("%zu", workflow->count)}};
+	*action = (struct workflow_action){.task = text_dup(task),
+					   .place = place_in_file(reader, node),
+					   .request = {.workflow_id = text_dup(workflow->name),
+						       .id = text_format("%zu", workflow->count)}};
 	text_list_add(&action->request.command, NULL);
 	text_list_add(&action->request.environment, NULL);
 	text_list_add(&action->request.volumes, NULL);
@@ -302,8 +313,9 @@ static void read_env(struct reader *reader, const struct yaml_node *env,
 	for (size_t i = 0; i < env->count; i++) {
 		const struct yaml_node *item = env->items[i];
 		if (item->kind != YAML_MAP) {
-			wrong(reader, item, "env must be a list of maps with key and value, "
-					    "this is %s",
+			wrong(reader, item,
+			      "env must be a list of maps with key and value, "
+			      "this is %s",
 			      yaml_kind_words(item));
 			continue;
 		}
@@ -363,7 +375,8 @@ void judge_order(struct reader *reader, size_t first)
 			problems_error(reader->problems, action->place,
 				       "%s (%s) must be the last action: what is behind it would "
 				       "never run",
-				       action->request.name, name);
+				       action->request.name[0] ? action->request.name : "this",
+				       name);
 	}
 }
 

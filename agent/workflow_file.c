@@ -196,8 +196,9 @@ static struct workflow *read_workflow(const struct text_map *map, struct yaml *y
 		return NULL;
 	}
 	if (root->kind == YAML_SCALAR) {
-		wrong(&reader, root, "a workflow is a Template (a map with tasks) or a list of "
-				     "actions, not a text");
+		wrong(&reader, root,
+		      "a workflow is a Template (a map with tasks) or a list of "
+		      "actions, not a text");
 		return NULL;
 	}
 	reader.workflow = calloc(1, sizeof(*reader.workflow));

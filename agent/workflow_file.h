@@ -1,9 +1,9 @@
 /*
- * A workflow from a file instead of a server, checked whole before anything of it runs. Three forms,
- * told apart by what is in them: a Template (version, name, tasks with actions) as the server takes
- * it, Go template expressions included; the same inside its Kubernetes object (kind: Template,
- * spec.data), beside which Hardware and Workflow objects in the same file give it their values; and
- * the list of actions of the existing agent's file transport.
+ * A workflow from a file instead of a server, checked whole before anything of it runs. Three
+ * forms, told apart by what is in them: a Template (version, name, tasks with actions) as the
+ * server takes it, Go template expressions included; the same inside its Kubernetes object (kind:
+ * Template, spec.data), beside which Hardware and Workflow objects in the same file give it their
+ * values; and the list of actions of the existing agent's file transport.
  */
 #ifndef AGENT_WORKFLOW_FILE_H
 #define AGENT_WORKFLOW_FILE_H

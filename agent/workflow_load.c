@@ -24,9 +24,8 @@ const char *workflow_wanted(const struct config *config)
 		return NULL;
 	if (file[0])
 		return file;
-	return default_there && !config_text(config, SETTING_GRPC_SERVER)[0]
-		       ? WORKFLOW_DEFAULT_FILE
-		       : NULL;
+	return default_there && !config_text(config, SETTING_GRPC_SERVER)[0] ? WORKFLOW_DEFAULT_FILE
+									     : NULL;
 }
 
 static int get_text(const char *where, const struct config *config, int cancel_fd,

@@ -102,7 +102,8 @@ const char *objects_template(const struct yaml *yaml, const struct text_map *fil
 	return data->text;
 }
 
-/* "lease_time" -> LeaseTime, "mac" -> MAC: as the fields are called in Go, which .Hardware shows. */
+/* "lease_time" -> LeaseTime, "mac" -> MAC: as the fields are called in Go, which .Hardware shows.
+ */
 static char *go_name(const char *name)
 {
 	static const char *const upper[] = {"dhcp", "mac",  "ip",  "uefi", "ipxe",
@@ -116,8 +117,8 @@ static char *go_name(const char *name)
 			whole = whole || (strlen(upper[i]) == size &&
 					  strncasecmp(upper[i], name, size) == 0);
 		for (size_t i = 0; i < size; i++)
-			out[used++] = (char)(i == 0 || whole ? toupper((unsigned char)name[i])
-							     : name[i]);
+			out[used++] =
+				(char)(i == 0 || whole ? toupper((unsigned char)name[i]) : name[i]);
 		name += size + (name[size] == '_');
 	}
 	out[used] = '\0';

@@ -113,8 +113,8 @@ uint64_t read_number(struct reader *reader, const struct yaml_node *map, const c
 	uint64_t number = 0;
 	if (!text || is_unknown(text) || text_parse_uint(text, 10, max, &number))
 		return number;
-	wrong(reader, yaml_get(map, key), "%s: \"%.60s\" is not a whole number of%s from 0 to %" PRIu64,
-	      key, text, unit, max);
+	wrong(reader, yaml_get(map, key),
+	      "%s: \"%.60s\" is not a whole number of%s from 0 to %" PRIu64, key, text, unit, max);
 	return 0;
 }
 

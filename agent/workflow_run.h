@@ -5,8 +5,8 @@
 #include "agent/config.h"
 #include "agent/transport.h"
 
-/* `tink-worker check FILE`: prints every problem of the file, and what it comes to. Returns the exit
- * status: 0 no errors, 1 errors, 2 the file or the values cannot be read. */
+/* `tink-worker check FILE`: prints every problem of the file, and what it comes to. Returns the
+ * exit status: 0 no errors, 1 errors, 2 the file or the values cannot be read. */
 int workflow_check_main(const struct config *config, const char *where);
 
 /* A transport over a file whose problems have been logged: -1 when there are errors. */

@@ -90,8 +90,7 @@ static void remember(struct reader *reader, const yaml_char_t *name, struct yaml
 			return;
 		}
 	}
-	reader->anchors =
-		grow(reader->anchors, reader->anchor_count + 1, sizeof(*reader->anchors));
+	reader->anchors = grow(reader->anchors, reader->anchor_count + 1, sizeof(*reader->anchors));
 	reader->anchors[reader->anchor_count++] =
 		(struct anchor){.name = text_dup(text), .node = node};
 }
@@ -124,8 +123,8 @@ static struct yaml_node *alias(struct reader *reader, const yaml_event_t *event)
 /* Only what says what a node is anyway; a tag of an application would ask for its doing. */
 static void judge_tag(struct reader *reader, const yaml_char_t *tag, yaml_mark_t mark)
 {
-	static const char *const plain[] = {"str", "int", "float", "bool", "null",
-					    "seq", "map", "timestamp"};
+	static const char *const plain[] = {"str",  "int", "float", "bool",
+					    "null", "seq", "map",   "timestamp"};
 	const char *text = (const char *)tag;
 	if (!text || strcmp(text, "!") == 0)
 		return;
@@ -307,8 +306,7 @@ static bool read_map(struct reader *reader, struct yaml_node *node)
 static struct yaml_node *collection(struct reader *reader, const yaml_event_t *event)
 {
 	bool list = event->type == YAML_SEQUENCE_START_EVENT;
-	struct yaml_node *node =
-		new_node(reader, list ? YAML_LIST : YAML_MAP, event->start_mark);
+	struct yaml_node *node = new_node(reader, list ? YAML_LIST : YAML_MAP, event->start_mark);
 	if (!node)
 		return NULL;
 	judge_tag(reader, list ? event->data.sequence_start.tag : event->data.mapping_start.tag,
@@ -390,7 +388,7 @@ struct yaml *yaml_parse(const char *text, size_t size, struct problems *problems
 	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, size);
 	if (!read_stream(&reader)) {
-		yaml_free(reader.yaml);
+		yaml_close(reader.yaml);
 		reader.yaml = NULL;
 	}
 	yaml_parser_delete(&reader.parser);
@@ -399,7 +397,7 @@ struct yaml *yaml_parse(const char *text, size_t size, struct problems *problems
 	return reader.yaml;
 }
 
-void yaml_free(struct yaml *yaml)
+void yaml_close(struct yaml *yaml)
 {
 	for (size_t i = 0; i < yaml->count; i++) {
 		struct yaml_node *node = &yaml->nodes[i]->node;
@@ -442,9 +440,8 @@ bool yaml_is_null(const struct yaml_node *node)
 	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
 	if (!node)
 		return true;
-	for (size_t i = 0; node->kind == YAML_SCALAR && node->plain &&
-			   i < sizeof(words) / sizeof(words[0]);
-	     i++)
+	for (size_t i = 0;
+	     node->kind == YAML_SCALAR && node->plain && i < sizeof(words) / sizeof(words[0]); i++)
 		if (strcmp(node->text, words[i]) == 0)
 			return true;
 	return false;

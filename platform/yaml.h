@@ -51,14 +51,16 @@ struct yaml; /* what the nodes live in */
  * equal keys the first one counts).
  */
 struct yaml *yaml_parse(const char *text, size_t size, struct problems *problems);
-void yaml_free(struct yaml *yaml);
-AUTO_DEFINE(yaml, struct yaml *, yaml_free)
+/* Not yaml_free(): libyaml has a function of that name. */
+void yaml_close(struct yaml *yaml);
+AUTO_DEFINE(yaml, struct yaml *, yaml_close)
 #define auto_yaml __attribute__((cleanup(cleanup_yaml)))
 
 /* The document with that number, from 0 on; NULL behind the last. An empty text has none. */
 const struct yaml_node *yaml_document(const struct yaml *yaml, size_t number);
 
-/* The value (or, second, the key) of that name; NULL when there is none or map is no map or NULL. */
+/* The value (or, second, the key) of that name; NULL when there is none or map is no map or NULL.
+ */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *name);
 const struct yaml_node *yaml_key(const struct yaml_node *map, const char *name);
 
