@@ -55,6 +55,51 @@ static void refuses_other_frames(void **state)
 			     ERROR_PROTOCOL, cases[i].words);
 }
 
+static void takes_messages_of_a_stream_one_by_one(void **state)
+{
+	(void)state;
+	struct error err;
+	static const uint8_t body[] = {0, 0, 0, 0, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 'b', 'c'};
+	static const struct {
+		size_t size;
+		const char *text;
+	} expected[] = {{1, "a"}, {0, ""}, {2, "bc"}};
+	const uint8_t *at = body, *message;
+	size_t left = sizeof(body), size;
+	for (size_t i = 0; i < COUNT(expected); i++) {
+		assert_int_equal(grpc_next_frame(&at, &left, &message, &size, &err), 1);
+		assert_int_equal(size, expected[i].size);
+		assert_memory_equal(message, expected[i].text, size);
+	}
+	assert_int_equal(grpc_next_frame(&at, &left, &message, &size, &err), 0);
+	assert_ptr_equal(at, body + sizeof(body));
+}
+
+static void finds_where_a_stream_is_broken(void **state)
+{
+	(void)state;
+	struct error err;
+	const uint8_t *message;
+	size_t size;
+	static const struct {
+		const char *body;
+		size_t size;
+		const char *words;
+	} cases[] = {
+		{"\0\0\0\0\1a\0\0", 8, "2 bytes that are no whole frame"},
+		{"\0\0\0\0\1a\1\0\0\0\0", 11, "compression"},
+		{"\0\0\0\0\1a\0\0\0\0\2b", 12, "2 bytes in a body with 1"},
+		{"\0\0\0\0\1a\0\xff\xff\xff\xff", 11, "4294967295"},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const uint8_t *at = (const uint8_t *)cases[i].body;
+		size_t left = cases[i].size;
+		assert_int_equal(grpc_next_frame(&at, &left, &message, &size, &err), 1);
+		assert_fails(grpc_next_frame(&at, &left, &message, &size, &err), ERROR_PROTOCOL,
+			     cases[i].words);
+	}
+}
+
 static struct grpc_trailers read_lines(const char *const *lines)
 {
 	struct grpc_trailers trailers = {.has_status = false};
@@ -166,6 +211,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_the_message_out_of_its_frame),
 		cmocka_unit_test(refuses_other_frames),
+		cmocka_unit_test(takes_messages_of_a_stream_one_by_one),
+		cmocka_unit_test(finds_where_a_stream_is_broken),
 		cmocka_unit_test(reads_status_and_message),
 		cmocka_unit_test(takes_only_numbers_for_a_status),
 		cmocka_unit_test(forgets_at_a_new_answer),
