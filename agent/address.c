@@ -36,7 +36,7 @@ static const char *socket_name(const char *text, bool *ret_abstract)
 	*ret_abstract = begins(&text, "unix-abstract:");
 	if (*ret_abstract)
 		return text;
-	if (!begins(&text, "unix:") || strspn(text, "0123456789") == strlen(text))
+	if (!begins(&text, "unix:") || (text[0] && strspn(text, "0123456789") == strlen(text)))
 		return NULL;
 	begins(&text, "//");
 	return text;

@@ -125,9 +125,10 @@ enum transport_answer current_report(struct tink *tink, const struct action_requ
 		tink->gone_in_a_row = 0;
 		return TRANSPORT_OK;
 	}
-	/* To a server of the older generation the message is none, or one about nothing. */
-	bool replaced = status == GRPC_INTERNAL && strstr(err->text, "error unmarshalling") &&
-			older_answers(tink);
+	/* A server of the older generation cannot read the message, or reads another one in it. */
+	bool strange = status == GRPC_UNKNOWN || status == GRPC_UNIMPLEMENTED ||
+		       (status == GRPC_INTERNAL && strstr(err->text, "error unmarshalling"));
+	bool replaced = strange && older_answers(tink);
 	if (replaced)
 		error_append(err, " (another generation of server is there now, which does not "
 				  "know the action)");

@@ -383,11 +383,6 @@ static enum transport_answer report_end(struct tink *tink, const struct action_r
 	}
 	bool before = older->unsure;
 	enum transport_answer answer = send(tink, request, task, report, err);
-	if (answer == TRANSPORT_RETRY && strstr(err->text, "error unmarshalling")) {
-		struct error ignored;
-		if (look(tink, request, task, &ignored) == STANDS_REPLACED)
-			return replaced(tink, err);
-	}
 	if (answer != TRANSPORT_GONE || !(before || tink->unsure))
 		return answer;
 	/* Refused, and one before may have been taken: then the server stands elsewhere now. */

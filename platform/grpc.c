@@ -417,6 +417,10 @@ enum grpc_status grpc_call_stream(struct grpc_channel *channel, const char *path
 		int more = grpc_next_frame(&at, &left, &payload, &payload_size, err);
 		if (more == 0)
 			break;
+		if (more > 0 && payload_size > GRPC_MESSAGE_MAX)
+			more = error_set(err, ERROR_PROTOCOL,
+					 "a message of %zu bytes is larger than one may be",
+					 payload_size);
 		if (more < 0 || on_message(context, payload, payload_size, err) < 0)
 			status = bad_answer(err);
 	}

@@ -131,6 +131,26 @@ static void set_up_peer(struct http_client *client)
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
 }
 
+/* Servers that want a certificate of the client say so by an alert after the handshake, or just
+ * hang up. */
+static void explain_alert(const struct http_client *client, struct error *err)
+{
+	static const char *const words[] = {"alert certificate required", "alert bad certificate",
+					    "alert unknown ca", "alert handshake failure",
+					    "unexpected eof"};
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!strstr(err->text, words[i]))
+			continue;
+		error_append(err,
+			     client->options.client_cert
+				     ? " (does the server take certificates of the authority that "
+				       "signed tls-cert?)"
+				     : " (if the server wants a certificate of this machine, give "
+				       "tls-cert)");
+		return;
+	}
+}
+
 struct exchange {
 	const struct http_request *request;
 	struct http_response *response;
@@ -247,6 +267,8 @@ int http_exchange(struct http_client *client, const struct http_request *request
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response->status);
 	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
 	response->fresh_connection = connections > 0;
+	if (result < 0 && response->fresh_connection && response->status == 0)
+		explain_alert(client, err);
 	client->failed = client->failed || result < 0;
 	/* Removing a transfer that is under way resets its HTTP/2 stream and keeps the connection.
 	 */
