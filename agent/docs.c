@@ -18,7 +18,7 @@ void docs_usage(FILE *out)
 	      "workflow file\n"
 	      "       tink-worker help ACTION                      what an action does and takes\n"
 	      "       tink-worker [FLAGS] config                   every setting with its origin\n"
-	      "       tink-worker status                           what the worker is doing\n"
+	      "       tink-worker status [STATUS-FILE]             what the worker is doing\n"
 	      "       tink-worker docs actions|parameters|settings the documentation's tables\n"
 	      "       tink-worker --version\n"
 	      "\n"

@@ -95,6 +95,8 @@ static int run_by_hand(struct config *config, int argc, char *const *argv)
 	free(params);
 	if (signals_open(&err) < 0)
 		return fail(&err);
+	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
+		    config_text(config, SETTING_SYSLOG_HOST));
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
 		return usage_error(&err);
 	char group[32], duration[32];
@@ -167,6 +169,8 @@ static int work(struct config *config)
 	if (signals_open(&err) < 0)
 		return fail(&err);
 	logs_start(config);
+	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
+		    config_text(config, SETTING_SYSLOG_HOST));
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
 		return err.kind == ERROR_CANCELLED ? EXIT_OK : usage_error(&err);
 	logs_trust(config);
@@ -180,8 +184,6 @@ static int work(struct config *config)
 	if (!file && transport_open(config, signals_fd(), &transport, &err) < 0)
 		return usage_error(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);
-	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
-		    config_text(config, SETTING_SYSLOG_HOST));
 	struct transport *inner = transport;
 	transport = watch_transport(transport);
 	if (geteuid() != 0)
@@ -316,8 +318,8 @@ int main(int argc, char **argv)
 		return child_main();
 	if (strcmp(first, "console") == 0 && argc == 2)
 		return page_console_main();
-	if (strcmp(first, "status") == 0 && argc == 2)
-		return page_status_main(stdout);
+	if (strcmp(first, "status") == 0 && argc <= 3)
+		return page_status_main(argc == 3 ? argv[2] : STATUS_PATH, stdout);
 	if (strcmp(first, "help") == 0)
 		return help(argc - 2, argv + 2);
 	if (wants_help(argc, argv))

@@ -162,9 +162,10 @@ static void draw_server(struct sheet *sheet)
 	struct screen *screen = sheet->screen;
 	char since[32];
 	label(sheet, "Server");
-	if (status->pid == 0 || sheet->page->worker_gone) {
+	if (status->pid == 0 || !status->server[0] || sheet->page->worker_gone) {
 		screen_put(screen, sheet->row++, CONTENT, sheet->width, SCREEN_WARN,
 			   sheet->page->worker_gone ? "the worker has ended"
+			   : status->pid > 0        ? "not asked yet: the worker prepares itself"
 			   : has_address(&sheet->page->facts)
 				   ? "not asked yet: the worker is about to start"
 				   : "not asked yet: waiting for an address");

@@ -37,7 +37,8 @@ void page_draw(const struct page *page, struct screen *screen);
 /* `tink-worker console`: shows the page, or lines, on every console. Returns the exit status. */
 int page_console_main(void);
 
-/* `tink-worker status`: prints the page once. Returns the exit status. */
-int page_status_main(FILE *out);
+/* `tink-worker status`: prints the page once, from the status file at path. Returns the exit
+ * status: 1 when there is none. */
+int page_status_main(const char *path, FILE *out);
 
 #endif

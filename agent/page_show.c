@@ -25,6 +25,7 @@ enum {
 /* Where a page is fed from. */
 struct source {
 	struct page page;
+	const char *path;        /* of the status file */
 	struct timespec changed; /* the status file, when it was last read */
 	ino_t inode;
 	int64_t network_ms; /* when it was last looked at */
@@ -36,14 +37,14 @@ static bool read_status(struct source *source)
 	struct stat status;
 	struct error ignored;
 	auto_buffer struct buffer text = {.cap = STATUS_FILE_MOST};
-	if (stat(STATUS_PATH, &status) < 0)
+	if (stat(source->path, &status) < 0)
 		return false;
 	if (status.st_ino == source->inode && status.st_mtim.tv_sec == source->changed.tv_sec &&
 	    status.st_mtim.tv_nsec == source->changed.tv_nsec)
 		return false;
 	source->inode = status.st_ino;
 	source->changed = status.st_mtim;
-	if (buffer_read_file(&text, STATUS_PATH, &ignored) < 0)
+	if (buffer_read_file(&text, source->path, &ignored) < 0)
 		return false;
 	status_parse((const char *)text.data, text.size, &source->page.status);
 	return true;
@@ -84,7 +85,7 @@ static void draw(void *context, struct screen *screen)
 
 int page_console_main(void)
 {
-	static struct source source = {.page = {.interactive = true}};
+	static struct source source = {.page = {.interactive = true}, .path = STATUS_PATH};
 	const struct console_page page = {
 		.context = &source, .line = take_line, .look = look, .draw = draw};
 	struct error err;
@@ -116,7 +117,7 @@ static void read_log(struct source *source)
 	}
 }
 
-int page_status_main(FILE *out)
+int page_status_main(const char *path, FILE *out)
 {
 	static struct source source;
 	static char text[1 << 18];
@@ -128,6 +129,7 @@ int page_status_main(FILE *out)
 	words = words && words[0] ? words : getenv("LC_CTYPE");
 	words = words && words[0] ? words : getenv("LANG");
 	bool utf8 = words && (strcasestr(words, "utf-8") || strcasestr(words, "utf8"));
+	source.path = path;
 	look(&source);
 	read_log(&source);
 	screen_open(&screen, terminal && size.ws_row > 2 ? size.ws_row - 1u : STATUS_ROWS,
@@ -136,7 +138,8 @@ int page_status_main(FILE *out)
 	screen_text(&screen, terminal && term && strcmp(term, "dumb") != 0, text, sizeof(text));
 	screen_close(&screen);
 	fputs(text, out);
-	if (source.page.status.pid == 0)
-		fputs("\nNo worker has left its status in " STATUS_PATH ".\n", out);
-	return 0;
+	if (source.page.status.pid > 0)
+		return 0;
+	fprintf(out, "\nNo worker has left its status in %s.\n", path);
+	return 1;
 }

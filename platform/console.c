@@ -36,7 +36,7 @@ enum {
 	KERNEL_PAUSE_MS = 1000 /* from the kernel's last word to the page's return */
 };
 
-#define SHELLS "/run/tink-worker/shell"
+#define SHELLS "%s/run/tink-worker/shell/%s"
 
 enum asked {
 	ASKED_NOTHING,
@@ -175,8 +175,8 @@ static void begin(struct console *console)
 
 static bool is_taken(const struct console *console)
 {
-	char path[96];
-	snprintf(path, sizeof(path), SHELLS "/%s", console->port.name);
+	char path[300];
+	snprintf(path, sizeof(path), SHELLS, sysfs_root(), console->port.name);
 	return access(path, F_OK) == 0;
 }
 
@@ -191,9 +191,9 @@ static void leave(struct console *console)
 /* Gives the console to the shell that waits for it; without one nothing happens. */
 static void hand_over(struct console *console)
 {
-	char mark[96], key[96];
-	snprintf(mark, sizeof(mark), SHELLS "/%s", console->port.name);
-	snprintf(key, sizeof(key), SHELLS "/%s.key", console->port.name);
+	char mark[300], key[304];
+	snprintf(mark, sizeof(mark), SHELLS, sysfs_root(), console->port.name);
+	snprintf(key, sizeof(key), "%s.key", mark);
 	console->leaving = false;
 	console->drawn_ms = 0;
 	int mark_fd = open(mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -71,7 +71,7 @@ bool console_port_open(struct console_port *port, const char *name)
 {
 	char path[300];
 	struct termios settings;
-	snprintf(path, sizeof(path), "/dev/%s", name);
+	snprintf(path, sizeof(path), "%s/dev/%s", sysfs_root(), name);
 	int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return false;
