@@ -266,7 +266,9 @@ static bool told_again(struct loop *loop, const struct action_request *request,
 		forget_done(loop);
 		return false;
 	}
-	bool late = done->doubtful;
+	/* The older generation has no ids of actions: it may be another workflow's, of the same
+	 * name. */
+	bool late = done->doubtful && task->generation == TRANSPORT_CURRENT;
 	if (done->again == 0 || late)
 		log_warning("the server hands out an action whose SUCCESS it has acknowledged",
 			    "workflow", request->workflow_id, "action", request->name, "then",

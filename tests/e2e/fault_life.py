@@ -333,5 +333,5 @@ _ROWS = [
     ("again-after-doubt", "is given it again as a late RUNNING arrived", {"end": (_again_after_doubt, "told again; SUCCESS, done once")}),
     ("stalled-progress", "gets no answer to progress when the action ends", {"end": (_stalled_progress, "told within 1.5 s; SUCCESS, done once")}),
 ]
-LIFE = {f"{name}-{phase}": (function, {}) for name, _, cells in _ROWS for phase, (function, _) in cells.items()}
+LIFE = {f"{name}-{phase}": (function, {"call_timeout": False}) for name, _, cells in _ROWS for phase, (function, _) in cells.items()}
 LIFE_ROWS = [(f"{title}: `{name}-…`", {phase: seen for phase, (_, seen) in cells.items()}) for name, title, cells in _ROWS]

@@ -20,8 +20,10 @@ LONG = os.environ.get("TINK_WORKER_LONG") == "1"
 # As long as the longest of a connection's timers, and more; a minute and a half takes the same way.
 LONG_OUTAGE_S = 90 if LONG else 30
 # After the cable is back: a probe of a silent connection, a pause between two tries, what TCP waits before it sends again.
-BACK_S = 25
+BACK_S = 15
 _CLONE_NEWNET = 0x40000000
+_NEAR, _FAR = "10.99.0.1", "10.99.0.2"
+_NEAR_MAC, _FAR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 _numbers = itertools.count(1)
 
 
@@ -63,15 +65,16 @@ class CableCell(Cell):
     def __init__(self, bench, name, phase):
         base = f"tink-{os.getpid()}-{next(_numbers)}"
         self.near, self.far = f"{base}-near", f"{base}-far"
-        super().__init__(bench, name, phase, wrap=["nsenter", f"--net=/run/netns/{self.near}"], host="10.99.0.2", call_timeout=False)
+        super().__init__(bench, name, phase, wrap=["nsenter", f"--net=/run/netns/{self.near}"], host=_FAR, call_timeout=False)
 
     def __enter__(self):
         for namespace in (self.near, self.far):
             run("ip", "netns", "add", namespace)
             run("ip", "-n", namespace, "link", "set", "lo", "up")
-        run("ip", "-n", self.near, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", self.far)
-        for namespace, address in ((self.near, "10.99.0.1/24"), (self.far, "10.99.0.2/24")):
-            run("ip", "-n", namespace, "address", "add", address, "dev", "wire")
+        run("ip", "-n", self.near, "link", "add", "wire", "address", _NEAR_MAC, "type", "veth", "peer", "name", "wire", "address", _FAR_MAC,
+            "netns", self.far)
+        for namespace, address in ((self.near, _NEAR), (self.far, _FAR)):
+            run("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "wire")
         self.plug(True)
         self.web = WebServer()
         inside(self.near, self.web.start)
@@ -87,6 +90,9 @@ class CableCell(Cell):
     def plug(self, is_in):
         for namespace in (self.near, self.far) if is_in else (self.far,):
             run("ip", "-n", namespace, "link", "set", "wire", "up" if is_in else "down")
+        # Each knows where the other is, as if a router stood between them: else the kernel itself would find out.
+        for namespace, address, mac in ((self.near, _FAR, _FAR_MAC), (self.far, _NEAR, _NEAR_MAC)) if is_in else ():
+            run("ip", "-n", namespace, "neighbour", "replace", address, "lladdr", mac, "dev", "wire", "nud", "permanent")
 
 
 def _cable_out(seconds, stored, forgotten):
