@@ -292,12 +292,13 @@ static enum transport_answer replaced(struct tink *tink, struct error *err)
 	return TRANSPORT_GONE;
 }
 
-/* The server does not name the action any more: believed the second time. */
-static enum transport_answer absent(struct tink *tink, struct error *err)
+/* The server does not name the action any more: believed the second time. Until then nothing is
+ * wrong with one that runs, but none is begun. */
+static enum transport_answer absent(struct tink *tink, bool begins, struct error *err)
 {
 	error_set(err, ERROR_NOT_FOUND, "the server does not name the action any more");
 	if (++tink->older.absent < 2)
-		return TRANSPORT_RETRY;
+		return begins ? TRANSPORT_RETRY : TRANSPORT_OK;
 	tink->older.absent = 0;
 	return TRANSPORT_GONE;
 }
@@ -343,7 +344,7 @@ static enum transport_answer report_running(struct tink *tink, const struct acti
 	case STANDS_ENDED:
 	case STANDS_BEYOND:
 	case STANDS_ABSENT:
-		return absent(tink, err);
+		return absent(tink, own, err);
 	case STANDS_REPLACED:
 		return replaced(tink, err);
 	case STANDS_UNKNOWN:

@@ -244,8 +244,9 @@ def test_older_workflow_is_deleted(station, older, images):
     worker.action_pid()
     eventually(lambda: older.count("GetWorkflowContexts") > 4, what="questions about the action")
     workflow.deleted = True
-    worker.wait_log("the workflow is gone, its action is ended")
+    worker.wait_log("the server does not know the workflow any more")
     worker.assert_nothing_left()
+    assert "cannot be told" not in worker.log
     older.add(worker.agent, note())
     worker.wait_note()
     assert older.states("long") == ["RUNNING"]

@@ -14,6 +14,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		require(err.kind == ERROR_PROTOCOL);
 
+	/* As a stream: the messages lie one behind the other, each behind its header. */
+	const uint8_t *next = data;
+	size_t left = size;
+	int more;
+	while ((more = grpc_next_frame(&next, &left, &message, &message_size, &err)) > 0) {
+		require(message + message_size == next && next + left == data + size);
+		require(message >= data + 5);
+	}
+	require(more == 0 ? left == 0 : err.kind == ERROR_PROTOCOL && left > 0);
+
 	struct grpc_trailers trailers = {.has_status = false};
 	for (size_t at = 0; at < size;) {
 		const uint8_t *end = memchr(data + at, '\n', size - at);
