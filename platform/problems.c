@@ -22,8 +22,8 @@ static bool known(const struct problems *problems, struct place place, const cha
 	return false;
 }
 
-static void add(struct problems *problems, bool warning, struct place place, const char *format,
-		va_list args)
+static void __attribute__((format(printf, 4, 0)))
+add(struct problems *problems, bool warning, struct place place, const char *format, va_list args)
 {
 	char raw[TEXT_SIZE], text[TEXT_SIZE];
 	vsnprintf(raw, sizeof(raw), format, args);
