@@ -335,7 +335,7 @@ static int64_t work(struct outlet *outlet)
 		is_there(outlet);
 		sent = false;
 	}
-	if (unsent && !outlet->blocked)
+	if ((unsent && !outlet->blocked) || (stop && !sent))
 		return 0;
 	return sent || outlet->blocked ? SETTLE_EVERY_MS : INT64_MAX;
 }
