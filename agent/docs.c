@@ -19,6 +19,8 @@ void docs_usage(FILE *out)
 	      "       tink-worker help ACTION                      what an action does and takes\n"
 	      "       tink-worker [FLAGS] config                   every setting with its origin\n"
 	      "       tink-worker status [STATUS-FILE]             what the worker is doing\n"
+	      "       tink-worker [FLAGS] bundle [-o FILE]         logs and facts of this machine "
+	      "in one archive\n"
 	      "       tink-worker docs actions|parameters|settings the documentation's tables\n"
 	      "       tink-worker --version\n"
 	      "\n"

@@ -13,6 +13,7 @@
 #include "actions/actions.h"
 #include "actions/request.h"
 #include "agent/aftermath.h"
+#include "agent/bundle.h"
 #include "agent/machine.h"
 #include "agent/news.h"
 #include "agent/observer.h"
@@ -299,8 +300,10 @@ static void do_action(struct loop *loop, const struct action_request *request,
 	enum run_state state = execute(loop, request, task, &report, &after, &doubtful);
 	log_end(request, &report);
 	/* An interruption is told by one more RUNNING: the server hands the action out again. */
-	if (state == RUN_GONE || !deliver_end(loop, request, task, &report) ||
-	    report.state != REPORT_SUCCESS)
+	if (state == RUN_GONE || !deliver_end(loop, request, task, &report))
+		return;
+	bundle_upload(loop->config, request, &report);
+	if (report.state != REPORT_SUCCESS)
 		return;
 	remember_done(loop, request, &report, doubtful);
 	struct error err;

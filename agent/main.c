@@ -11,6 +11,7 @@
 #include "actions/child.h"
 #include "actions/param.h"
 #include "actions/request.h"
+#include "agent/bundle.h"
 #include "agent/config.h"
 #include "agent/docs.h"
 #include "agent/logs.h"
@@ -287,6 +288,8 @@ static int with_settings(int argc, char *const *argv, const char *first)
 		result = EXIT_OK;
 	} else if (strcmp(command, "check") == 0) {
 		result = check(&config, argc, argv);
+	} else if (strcmp(command, "bundle") == 0) {
+		result = bundle_main(&config, argc, argv);
 	} else if (strcmp(command, "later") == 0) {
 		result = machine_later_main(&config, argc, argv);
 	} else {
