@@ -100,8 +100,9 @@ static bool fits(struct tls_check *check, X509 *certificate)
 {
 	unsigned char *der = NULL, *key = NULL;
 	struct digest whole, public;
-	digest_der(der, i2d_X509(certificate, &der), &whole);
-	int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key);
+	int size = i2d_X509(certificate, &der);
+	digest_der(der, size, &whole);
+	size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key);
 	digest_der(key, size, &public);
 	for (size_t i = 0; i < check->pins->count; i++) {
 		const struct tls_pin *pin = &check->pins->list[i];
