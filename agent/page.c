@@ -156,7 +156,8 @@ static bool has_address(const struct facts *facts)
 
 static void draw_server(struct sheet *sheet)
 {
-	static const char *const words[] = {"connecting", "answers", "no answer, trying on"};
+	static const char *const words[] = {"asked for work, waiting", "answers",
+					    "no answer, trying on"};
 	static const enum screen_style styles[] = {SCREEN_WARN, SCREEN_GOOD, SCREEN_BAD};
 	const struct status *status = sheet->status;
 	struct screen *screen = sheet->screen;
@@ -371,6 +372,8 @@ static void draw_failure(struct sheet *sheet, unsigned rows)
 	unsigned for_help = room > below + 1 ? below : 0;
 	sheet->row += screen_wrap(screen, sheet->row, LABEL, screen->columns - 2, room - for_help,
 				  SCREEN_BAD, status->reason);
+	if (for_help > 0 && sheet->row + for_help < end)
+		sheet->row++;
 	if (for_help > 0)
 		sheet->row += screen_wrap(screen, sheet->row, LABEL, screen->columns - 2, for_help,
 					  SCREEN_NORMAL, help);
@@ -394,6 +397,9 @@ static void draw_outlook(struct sheet *sheet)
 	else if (status->after != AFTER_NOTHING)
 		screen_format(sheet->screen, sheet->row++, CONTENT - 1, sheet->width, SCREEN_GOOD,
 			      "%s now.", words[status->after]);
+	else if (!last && status->pid > 0)
+		screen_put(sheet->screen, sheet->row++, CONTENT - 1, sheet->width, SCREEN_NORMAL,
+			   "None yet: waiting for a workflow for this machine.");
 	else if (last && last->state == STATUS_SUCCESS &&
 		 sheet->page->now_ms > last->stop_ms + IDLE_MS)
 		screen_put(sheet->screen, sheet->row++, CONTENT - 1, sheet->width, SCREEN_GOOD,
@@ -497,7 +503,7 @@ static void draw_middle(struct sheet *sheet, unsigned end)
 		return;
 	}
 	bool letters = sheet->screen->rows >= LETTERS_ROWS && sheet->page->interactive;
-	unsigned failure = 1 + help_rows(sheet) + (letters ? LETTERS_HEIGHT + 3 : 0) +
+	unsigned failure = 2 + help_rows(sheet) + (letters ? LETTERS_HEIGHT + 3 : 0) +
 			   screen_wrap(sheet->screen, 0, LABEL, sheet->screen->columns - 2, 0,
 				       SCREEN_NORMAL, status->reason);
 	unsigned most = rows > 2 ? rows - 2 : rows;

@@ -14,7 +14,8 @@
 #include "platform/text.h"
 
 enum {
-	NETWORK_EVERY_MS = 2000,
+	NETWORK_EVERY_MS = 5000,
+	NETWORK_FIRST_MS = 1000, /* as long as there is no address */
 	LOG_TAIL = 16384,
 	STATUS_ROWS = 48,
 	STATUS_COLUMNS = 100
@@ -60,7 +61,8 @@ static bool look(void *context)
 	bool gone = page->status.pid > 0 && kill(page->status.pid, 0) < 0 && errno == ESRCH;
 	changed |= gone != page->worker_gone;
 	page->worker_gone = gone;
-	if (source->network_ms == 0 || page->now_ms >= source->network_ms + NETWORK_EVERY_MS) {
+	bool up = page->facts.interface_count > 0 && page->facts.interfaces[0].addresses[0];
+	if (page->now_ms >= source->network_ms + (up ? NETWORK_EVERY_MS : NETWORK_FIRST_MS)) {
 		facts_network(&page->facts);
 		source->network_ms = page->now_ms;
 	}

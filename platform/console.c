@@ -421,7 +421,7 @@ static void look_for_consoles(void)
 	DIR *dir = opendir(path);
 	for (struct dirent *entry;
 	     dir && console_count < CONSOLES_MOST && (entry = readdir(dir)) != NULL;)
-		if (console_port_exists(entry->d_name) && !is_open(entry->d_name))
+		if (!is_open(entry->d_name) && console_port_exists(entry->d_name))
 			add_console(entry->d_name);
 	if (dir)
 		closedir(dir);

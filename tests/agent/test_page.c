@@ -104,7 +104,7 @@ static void says_why_the_server_is_not_there(void **state)
 	assert_contains(drawn(24, 80), "192.0.2.1:42113  no answer, trying on  for 1m00s");
 	assert_contains(drawn(24, 80), "connect to 192.0.2.1 port 42113: Connection refused");
 	page.status.server_state = STATUS_CONNECTING;
-	assert_contains(drawn(24, 80), "192.0.2.1:42113  connecting");
+	assert_contains(drawn(24, 80), "192.0.2.1:42113  asked for work, waiting");
 	page.worker_gone = true;
 	assert_contains(drawn(24, 80), "the worker has ended");
 }
@@ -112,6 +112,10 @@ static void says_why_the_server_is_not_there(void **state)
 static void says_what_it_waits_for_before_the_worker_runs(void **state)
 {
 	(void)state;
+	page.status = (struct status){.pid = 5, .server = "192.0.2.1:42113"};
+	assert_contains(drawn(24, 80), "None yet: waiting for a workflow");
+	page.status.server[0] = '\0';
+	assert_contains(drawn(24, 80), "not asked yet: the worker prepares itself");
 	page.status = (struct status){.pid = 0};
 	assert_contains(drawn(24, 80), "not asked yet: the worker is about to start");
 	page.facts.interfaces[0].addresses[0] = '\0';

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 QEMU = "qemu-system-x86_64"
@@ -541,7 +542,8 @@ class Machine:
         path = Path(path).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        self.qmp.execute("screendump", filename=str(partial), format="png")
+        self.qmp.execute("screendump", filename=str(partial))
+        partial.write_bytes(png_of_ppm(partial.read_bytes()))
         os.replace(partial, path)
         return path
 
@@ -574,6 +576,30 @@ class Machine:
             if number.isdigit():
                 found[int(number)] = {"read": entry["stats"]["rd_bytes"], "written": entry["stats"]["wr_bytes"]}
         return found
+
+
+def png_of_ppm(ppm):
+    """A PNG of a PPM: with a palette where there are few colours, as on a text screen, so that it is small."""
+    width, height, pixels = re.match(rb"P6\s+(\d+)\s+(\d+)\s+255\s(.*)", ppm, re.S).groups()
+    width, height = int(width), int(height)
+    cells = [pixels[at : at + 3] for at in range(0, width * height * 3, 3)]
+    palette = {colour: index for index, colour in enumerate(sorted(set(cells)))}
+    chunks = []
+    if len(palette) > 16 or width % 2:
+        depth, kind = 8, 2
+        rows = [pixels[at : at + width * 3] for at in range(0, width * height * 3, width * 3)]
+    else:
+        depth, kind = 4, 3
+        chunks.append((b"PLTE", b"".join(palette)))
+        nibbles = [palette[cell] for cell in cells]
+        packed = bytes(high << 4 | low for high, low in zip(nibbles[::2], nibbles[1::2]))
+        rows = [packed[at : at + width // 2] for at in range(0, len(packed), width // 2)]
+    chunks.insert(0, (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)))
+    chunks.append((b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows), 9)))
+    chunks.append((b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
 
 
 def png_size(path):
