@@ -209,9 +209,10 @@ void secret_add_url(const char *url)
 	const char *at = memrchr(authority, '@', strcspn(authority, "/?#"));
 	if (at)
 		add_userinfo(authority, (size_t)(at - authority));
-	const char *query = strchr(authority, '?');
-	if (!query++)
+	const char *mark = strchr(authority, '?');
+	if (!mark)
 		return;
+	const char *query = mark + 1;
 	size_t whole = strcspn(query, "#");
 	add_all(query, whole);
 	/* A token is secret without the rest of the query, too. */
