@@ -334,4 +334,4 @@ _ROWS = [
     ("stalled-progress", "gets no answer to progress when the action ends", {"end": (_stalled_progress, "told within 1.5 s; SUCCESS, done once")}),
 ]
 LIFE = {f"{name}-{phase}": (function, {"call_timeout": False}) for name, _, cells in _ROWS for phase, (function, _) in cells.items()}
-LIFE_ROWS = [(f"{title}: `{name}-…`", {phase: seen for phase, (_, seen) in cells.items()}) for name, title, cells in _ROWS]
+LIFE_ROWS = [(name, title, {phase: seen for phase, (_, seen) in cells.items()}) for name, title, cells in _ROWS]
