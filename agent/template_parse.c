@@ -33,8 +33,8 @@ struct parser {
 	bool trim_next; /* the action ended with -}} */
 	bool broken;
 	struct token token;
+	size_t stop_offset; /* of the action that ended a block last */
 	unsigned depth;
-	unsigned steps;
 };
 
 static bool is_space(char c)
@@ -388,14 +388,13 @@ static struct expression *pipeline(struct parser *parser)
 
 /* Steps */
 
-static struct step *new_step(struct parser *parser, enum step_kind kind, size_t offset)
+static struct step *new_step(enum step_kind kind, size_t offset)
 {
 	struct step *step = calloc(1, sizeof(*step));
 	if (!step)
 		abort();
 	step->kind = kind;
 	step->offset = offset;
-	parser->steps++;
 	return step;
 }
 
@@ -457,12 +456,11 @@ static void finish_action(struct parser *parser, size_t offset)
 		complain(parser, parser->token.offset, "}} belongs here");
 	while (parser->token.kind != TOKEN_END)
 		next_token(parser);
-	parser->broken = false;
 	if (parser->at >= parser->size)
-		problems_error(parser->problems, text_map_place(parser->source, offset),
-			       "this {{ has no }}");
+		complain(parser, offset, "this {{ has no }}");
 	else
 		parser->at += 2;
+	parser->broken = false;
 }
 
 enum stop {
@@ -481,7 +479,7 @@ static void block(struct parser *parser, struct step *step)
 	step->body = steps(parser, &stop);
 	if (stop == STOP_ELSE_IF) {
 		/* As {{ else }}{{ if … }} with one end for both. */
-		step->otherwise = new_step(parser, STEP_IF, parser->token.offset);
+		step->otherwise = new_step(STEP_IF, parser->token.offset);
 		next_token(parser);
 		step->otherwise->value = pipeline(parser);
 		finish_action(parser, step->otherwise->offset);
@@ -498,6 +496,8 @@ static void block(struct parser *parser, struct step *step)
 		problems_error(parser->problems, text_map_place(parser->source, step->offset),
 			       stop == STOP_TEXT_ENDS ? "this has no {{ end }}"
 						      : "a second else belongs to this");
+	while (stop == STOP_ELSE)
+		step_free(steps(parser, &stop));
 }
 
 static void refuse(struct parser *parser)
@@ -519,6 +519,7 @@ static struct step *action(struct parser *parser, size_t offset, enum stop *ret_
 	*ret_stop = STOP_TEXT_ENDS;
 	if (is_word(parser, "end") || is_word(parser, "else")) {
 		*ret_stop = is_word(parser, "end") ? STOP_END : STOP_ELSE;
+		parser->stop_offset = offset;
 		next_token(parser);
 		if (*ret_stop == STOP_ELSE && is_word(parser, "if")) {
 			*ret_stop = STOP_ELSE_IF;
@@ -528,7 +529,7 @@ static struct step *action(struct parser *parser, size_t offset, enum stop *ret_
 		return NULL;
 	}
 	refuse(parser);
-	struct step *step = new_step(parser, STEP_PRINT, offset);
+	struct step *step = new_step(STEP_PRINT, offset);
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		if (is_word(parser, blocks[i].word))
 			step->kind = blocks[i].kind;
@@ -558,7 +559,7 @@ static struct step *plain_text(struct parser *parser, size_t end, bool trim_end)
 	parser->trim_next = false;
 	if (end == start)
 		return NULL;
-	struct step *step = new_step(parser, STEP_TEXT, start);
+	struct step *step = new_step(STEP_TEXT, start);
 	step->size = end - start;
 	return step;
 }
@@ -621,7 +622,7 @@ struct step *template_parse(const struct text_map *source, struct problems *prob
 	size_t errors = problems->errors;
 	struct step *first = steps(&parser, &stop);
 	if (stop != STOP_TEXT_ENDS)
-		problems_error(problems, text_map_place(source, parser.token.offset),
+		problems_error(problems, text_map_place(source, parser.stop_offset),
 			       "this ends what was not begun (if, range, with)");
 	free(parser.token.text);
 	if (problems->errors == errors)
