@@ -147,6 +147,13 @@ struct action {
 	bool passes_environment;    /* keys it does not know are not worth a word: they go to the
 				       user's program */
 	uint64_t default_timeout_s; /* when the request has none; 0: no limit */
+	/*
+	 * Judges the parameters together, once each was found right by itself: what is missing
+	 * beside another, what does not go with it. Touches nothing, and is called in the worker
+	 * itself before a workflow file is begun, and before run(). context has request, params and
+	 * policy, no more. The text of the error begins with the name of a parameter. May be NULL.
+	 */
+	int (*check)(const struct action_context *context, struct error *err);
 	int (*run)(struct action_context *context, struct error *err);
 };
 

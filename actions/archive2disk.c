@@ -396,6 +396,17 @@ static int run_work(struct work *work, const struct source_options *options, str
 	return mount_finish(&mounted, err);
 }
 
+static int check(const struct action_context *context, struct error *err)
+{
+	const struct archive2disk *archive2disk = context->params;
+	if (archive2disk->tar_checksum.type == DIGEST_NONE &&
+	    archive2disk->archive_checksum.type == DIGEST_NONE && !archive2disk->unverified)
+		return error_set(err, ERROR_INPUT,
+				 "TARFILE_CHECKSUM is missing (or ARCHIVE_CHECKSUM, or "
+				 "INSECURE_NO_TARFILE_CHECKSUM_VERIFICATION=true)");
+	return 0;
+}
+
 static int run(struct action_context *context, struct error *err)
 {
 	const struct archive2disk *archive2disk = context->params;
@@ -404,11 +415,6 @@ static int run(struct action_context *context, struct error *err)
 			    .directory = -1,
 			    .staging = -1,
 			    .started_ms = clock_monotonic_ms()};
-	if (archive2disk->tar_checksum.type == DIGEST_NONE &&
-	    archive2disk->archive_checksum.type == DIGEST_NONE && !archive2disk->unverified)
-		return error_set(err, ERROR_INPUT,
-				 "TARFILE_CHECKSUM is missing (or ARCHIVE_CHECKSUM, or "
-				 "INSECURE_NO_TARFILE_CHECKSUM_VERIFICATION=true)");
 	struct source_options options = download_options(context, &archive2disk->download);
 	char **urls;
 	param_urls(archive2disk->urls, &urls);
@@ -427,5 +433,6 @@ const struct action action_archive2disk = {
 		   "whole or not at all.",
 	.params = params,
 	.params_size = sizeof(struct archive2disk),
+	.check = check,
 	.run = run,
 };

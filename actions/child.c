@@ -92,6 +92,8 @@ static int run_action(const struct child_settings *settings, const struct action
 	context->policy = &policy;
 	context->params = params;
 	context->mount_root = mount_root;
+	if (action->check && action->check(context, err) < 0)
+		return -1;
 	return action->run(context, err);
 }
 

@@ -89,6 +89,20 @@ static int write_layer(struct action_context *context, struct registry *registry
 	return 0;
 }
 
+static int check(const struct action_context *context, struct error *err)
+{
+	const struct oci2disk *oci2disk = context->params;
+	struct oci_reference reference;
+	if (check_login(oci2disk, err) < 0)
+		return -1;
+	if (strcmp(oci2disk->imaging.bmap, "auto") == 0)
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "BMAP=auto: a layer has no file beside it, give BMAP_URL");
+	return oci_reference_parse(oci2disk->reference, &reference, err) < 0
+		       ? error_wrap(err, "IMG_URL")
+		       : 0;
+}
+
 static int run(struct action_context *context, struct error *err)
 {
 	const struct oci2disk *oci2disk = context->params;
@@ -96,11 +110,6 @@ static int run(struct action_context *context, struct error *err)
 		download_options(context, &oci2disk->imaging.download);
 	struct oci_reference reference;
 	char name[OCI_REFERENCE_SIZE];
-	if (check_login(oci2disk, err) < 0)
-		return -1;
-	if (strcmp(oci2disk->imaging.bmap, "auto") == 0)
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "BMAP=auto: a layer has no file beside it, give BMAP_URL");
 	if (oci_reference_parse(oci2disk->reference, &reference, err) < 0)
 		return error_wrap(err, "IMG_URL");
 	const struct registry_options options = {
@@ -131,5 +140,6 @@ const struct action action_oci2disk = {
 	.summary = "Stream a disk image from an OCI registry onto a disk, verified by its digest.",
 	.params = params,
 	.params_size = sizeof(struct oci2disk),
+	.check = check,
 	.run = run,
 };

@@ -359,16 +359,36 @@ void params_learn_secrets(const struct action *action, const struct action_reque
 	}
 }
 
-void params_check(const struct action *action, const struct action_request *request,
-		  params_tell *tell, void *context)
+/* Passes on, and counts. */
+struct counting {
+	const struct sink *sink;
+	unsigned count;
+};
+
+static void count(void *context, const char *key, enum error_kind kind, const char *text)
 {
-	const struct sink sink = {.tell = tell, .context = context};
+	struct counting *counting = context;
+	counting->count++;
+	complain(counting->sink, key, kind, text);
+}
+
+void params_check(const struct action *action, const struct action_request *request,
+		  const struct action_policy *policy, params_tell *tell, void *context)
+{
+	struct error err;
+	const struct sink last = {.tell = tell, .context = context};
+	struct counting counting = {.sink = &last};
+	const struct sink sink = {.tell = count, .context = &counting};
 	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
 	if (!params)
 		abort();
 	params_learn_secrets(action, request);
 	for (const struct param *param = action->params; param->name; param++)
 		take(action, param, param_given(param, request), params, &sink);
+	const struct action_context together = {
+		.request = request, .params = params, .policy = policy};
+	if (counting.count == 0 && action->check && action->check(&together, &err) < 0)
+		tell(context, "", err.kind, err.text);
 }
 
 int params_parse(const struct action *action, const struct action_request *request, bool strict,

@@ -17,12 +17,14 @@
 int params_parse(const struct action *action, const struct action_request *request, bool strict,
 		 void **ret_params, struct error *err);
 
-/* Is told one thing that is wrong with the parameter key: a text that names it. */
+/* Is told one thing that is wrong with the parameter key ("": with several together): a text that
+ * names it. */
 typedef void params_tell(void *context, const char *key, enum error_kind kind, const char *text);
 
-/* Tells all that params_parse() would find wrong, each by itself, but for unknown keys. */
+/* Tells all that params_parse() and the action's check() would find wrong, each by itself, but for
+ * unknown keys. */
 void params_check(const struct action *action, const struct action_request *request,
-		  params_tell *tell, void *context);
+		  const struct action_policy *policy, params_tell *tell, void *context);
 
 /* The parameter's name that a mistyped one may have meant, or NULL. */
 const char *param_nearest(const struct action *action, const char *key);

@@ -85,11 +85,15 @@ static int check_arguments(const char *text, struct error *err)
 	return 0;
 }
 
+static int check(const struct action_context *context, struct error *err)
+{
+	const struct qemuimg2disk *qemuimg2disk = context->params;
+	return check_arguments(qemuimg2disk->extra_args, err);
+}
+
 static int run(struct action_context *context, struct error *err)
 {
 	const struct qemuimg2disk *qemuimg2disk = context->params;
-	if (check_arguments(qemuimg2disk->extra_args, err) < 0)
-		return -1;
 	return imaging_run_urls(context, &qemuimg2disk->imaging, qemuimg2disk->urls, err);
 }
 
@@ -100,5 +104,6 @@ const struct action action_qemuimg2disk = {
 	.summary = "Stream a qcow2 image from a web server onto a disk, without a copy of it.",
 	.params = params,
 	.params_size = sizeof(struct qemuimg2disk),
+	.check = check,
 	.run = run,
 };

@@ -102,28 +102,38 @@ static enum compression choose_compression(const struct slurp *slurp)
 									    : COMPRESSION_NONE;
 }
 
-static int choose_names(struct work *work, struct error *err)
+/* Whether the URL names a folder for the file. */
+static bool is_folder(const struct slurp *slurp)
 {
-	const struct slurp *slurp = work->params;
-	bool put = strcmp(slurp->method, "PUT") == 0;
 	size_t size = strlen(slurp->url);
-	bool folder = put && slurp->url[size - 1] == '/';
-	const char *suffix = work->compression == COMPRESSION_GZIP   ? ".gz"
-			     : work->compression == COMPRESSION_ZSTD ? ".zst"
-								     : "";
+	return strcmp(slurp->method, "PUT") == 0 && slurp->url[size - 1] == '/';
+}
+
+static int check(const struct action_context *context, struct error *err)
+{
+	const struct slurp *slurp = context->params;
+	bool put = strcmp(slurp->method, "PUT") == 0;
 	for (const char *at = slurp->image_name; *at; at++)
 		if (strchr("/\\\"?#%", *at) || (unsigned char)*at < ' ')
 			return error_set(err, ERROR_INPUT,
 					 "IMG_NAME=%s has a character that no file name at a "
 					 "server should have",
 					 slurp->image_name);
-	if (!slurp->image_name[0] && (!put || folder))
+	if (!slurp->image_name[0] && (!put || is_folder(slurp)))
 		return error_set(err, ERROR_INPUT, "IMG_NAME is missing");
+	return 0;
+}
+
+static void choose_names(struct work *work)
+{
+	const struct slurp *slurp = work->params;
+	const char *suffix = work->compression == COMPRESSION_GZIP   ? ".gz"
+			     : work->compression == COMPRESSION_ZSTD ? ".zst"
+								     : "";
 	if (slurp->image_name[0])
 		work->file_name = text_format("%s.img%s", slurp->image_name, suffix);
-	work->url =
-		folder ? text_format("%s%s", slurp->url, work->file_name) : text_dup(slurp->url);
-	return 0;
+	work->url = is_folder(slurp) ? text_format("%s%s", slurp->url, work->file_name)
+				     : text_dup(slurp->url);
 }
 
 static int find_disk(struct work *work, struct error *err)
@@ -252,7 +262,8 @@ static int run_work(struct work *work, struct error *err)
 {
 	char description[300], shown[SHOWN_SIZE];
 	int64_t start_ms = clock_monotonic_ms();
-	if (choose_names(work, err) < 0 || find_disk(work, err) < 0)
+	choose_names(work);
+	if (find_disk(work, err) < 0)
 		return -1;
 	text_redact_url(work->url, shown, sizeof(shown));
 	log_info("sending a disk", "disk", work->node, "size",
@@ -286,5 +297,6 @@ const struct action action_slurp = {
 		"Send the content of a disk to a web server, and make sure that it has taken it.",
 	.params = params,
 	.params_size = sizeof(struct slurp),
+	.check = check,
 	.run = run,
 };

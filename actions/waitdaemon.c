@@ -23,29 +23,61 @@ static const struct param params[] = {
 	{.name = NULL},
 };
 
-static int run(struct action_context *context, struct error *err)
+static void collect(void *context, const char *key, enum error_kind kind, const char *text)
+{
+	struct error *problems = context;
+	(void)key;
+	if (problems->kind == ERROR_NONE)
+		error_set(problems, kind, "%s", text);
+	else
+		error_append(problems, "; %s", text);
+}
+
+/* The action that is to run later; NULL when it could not. */
+static const struct action *find_inner(const struct action_context *context, struct error *err)
 {
 	const struct waitdaemon *waitdaemon = context->params;
 	struct action_request inner = *context->request;
 	char image[AFTER_IMAGE_SIZE];
-	if (strlen(waitdaemon->image) >= sizeof(image))
-		return error_set(err, ERROR_INPUT, "IMAGE is longer than %zu bytes",
-				 sizeof(image) - 1);
+	if (strlen(waitdaemon->image) >= sizeof(image)) {
+		error_set(err, ERROR_INPUT, "IMAGE is longer than %zu bytes", sizeof(image) - 1);
+		return NULL;
+	}
 	strcpy(image, waitdaemon->image);
 	inner.image = image;
 	const struct action *action = action_find(&inner, context->policy, err);
+	if (!action) {
+		error_wrap(err, "IMAGE");
+		return NULL;
+	}
+	if (strcmp(action->name, "waitdaemon") == 0) {
+		error_set(err, ERROR_INPUT, "IMAGE=%s: waitdaemon cannot wait for itself", image);
+		return NULL;
+	}
+	struct error problems = {.kind = ERROR_NONE};
+	params_check(action, &inner, context->policy, collect, &problems);
+	if (problems.kind != ERROR_NONE) {
+		*err = problems;
+		error_wrap(err, "%s", action->name);
+		return NULL;
+	}
+	return action;
+}
+
+static int check(const struct action_context *context, struct error *err)
+{
+	return find_inner(context, err) ? 0 : -1;
+}
+
+static int run(struct action_context *context, struct error *err)
+{
+	const struct waitdaemon *waitdaemon = context->params;
+	const struct action *action = find_inner(context, err);
 	if (!action)
-		return error_wrap(err, "IMAGE");
-	if (strcmp(action->name, "waitdaemon") == 0)
-		return error_set(err, ERROR_INPUT, "IMAGE=%s: waitdaemon cannot wait for itself",
-				 image);
-	void *inner_params = NULL;
-	if (params_parse(action, &inner, false, &inner_params, err) < 0)
-		return error_wrap(err, "%s", action->name);
-	free(inner_params);
+		return -1;
 	context->after =
 		(struct action_after){.kind = AFTER_RUN, .delay_s = (uint32_t)waitdaemon->wait_s};
-	strcpy(context->after.image, image);
+	strcpy(context->after.image, waitdaemon->image);
 	action_summary(context, "%s runs in %" PRIu64 " s", action->name, waitdaemon->wait_s);
 	return 0;
 }
@@ -58,5 +90,6 @@ const struct action action_waitdaemon = {
 	.params = params,
 	.params_size = sizeof(struct waitdaemon),
 	.passes_environment = true,
+	.check = check,
 	.run = run,
 };

@@ -19,6 +19,10 @@
 #include "platform/mount.h"
 #include "platform/text.h"
 
+enum {
+	CONTENTS_MAX_BYTES = 16 << 20
+};
+
 struct writefile {
 	const char *device;
 	const char *fs_type;
@@ -69,10 +73,18 @@ static const struct param params[] = {
 	{.name = NULL},
 };
 
-/* What is to be written, from the one source that is given. */
-static int get_contents(const struct action_context *context, struct buffer *out, struct error *err)
+static int decode(const struct writefile *writefile, struct buffer *out, struct error *err)
+{
+	return base64_decode(writefile->contents_base64, out, err) < 0
+		       ? error_wrap(err, "CONTENTS_BASE64")
+		       : 0;
+}
+
+/* There is one source of contents. */
+static int check(const struct action_context *context, struct error *err)
 {
 	const struct writefile *writefile = context->params;
+	auto_buffer struct buffer decoded = {.cap = CONTENTS_MAX_BYTES};
 	int sources = (writefile->contents[0] != '\0') + (writefile->contents_base64[0] != '\0') +
 		      (writefile->contents_url[0] != '\0');
 	/* Nothing at all is rather a mistyped key than the wish for an empty file, which is
@@ -84,10 +96,15 @@ static int get_contents(const struct action_context *context, struct buffer *out
 		return error_set(err, ERROR_INPUT,
 				 "CONTENTS, CONTENTS_BASE64 and CONTENTS_URL: only one of them can "
 				 "be given");
+	return decode(writefile, &decoded, err);
+}
+
+/* What is to be written, from the one source that is given. */
+static int get_contents(const struct action_context *context, struct buffer *out, struct error *err)
+{
+	const struct writefile *writefile = context->params;
 	if (writefile->contents_base64[0])
-		return base64_decode(writefile->contents_base64, out, err) < 0
-			       ? error_wrap(err, "CONTENTS_BASE64")
-			       : 0;
+		return decode(writefile, out, err);
 	if (writefile->contents_url[0])
 		return http_get_buffer(writefile->contents_url, &context->http, out, err) < 0
 			       ? error_wrap(err, "CONTENTS_URL")
@@ -163,7 +180,7 @@ static int write_below(const char *root, const struct writefile *writefile,
 static int run(struct action_context *context, struct error *err)
 {
 	const struct writefile *writefile = context->params;
-	auto_buffer struct buffer contents = {.cap = 16 << 20};
+	auto_buffer struct buffer contents = {.cap = CONTENTS_MAX_BYTES};
 	auto_mount struct mount_point mounted = {.path = ""};
 	char path[PATH_MAX], size[32];
 	bool kept = true;
@@ -192,5 +209,6 @@ const struct action action_writefile = {
 		   "exact owner and mode.",
 	.params = params,
 	.params_size = sizeof(struct writefile),
+	.check = check,
 	.run = run,
 };

@@ -1,5 +1,5 @@
 /* One action of a workflow file, read and judged: see workflow_inside.h. */
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,20 +168,42 @@ static const struct yaml_node *listed_value(const struct yaml_node *list, const 
 	return NULL;
 }
 
+/* The parameter that a text begins with: the place of what is wrong with several. */
+static const struct param *first_named(const struct action *action, const char *text)
+{
+	char name[64];
+	size_t size = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+	snprintf(name, sizeof(name), "%.*s", (int)(size < 60 ? size : 60), text);
+	return param_find(action, name);
+}
+
+static bool has_unknown(char *const *environment)
+{
+	for (; *environment; environment++)
+		if (is_unknown(*environment))
+			return true;
+	return false;
+}
+
 static void tell(void *context, const char *key, enum error_kind kind, const char *text)
 {
 	const struct judged *judged = context;
 	const struct action_request *request = &judged->action->request;
-	const char *given = param_given(param_find(judged->action->action, key), request);
+	const struct action *action = judged->action->action;
+	const struct param *param = key[0] ? param_find(action, key) : first_named(action, text);
+	const char *given = param && key[0] ? param_given(param, request) : NULL;
 	(void)kind;
-	if (given && is_unknown(given))
+	if ((given && is_unknown(given)) || (!key[0] && has_unknown(request->environment)))
 		return;
-	const struct yaml_node *at = yaml_get(judged->environment, key);
-	if (!at)
-		at = listed_value(judged->environment, key);
-	if (!at && judged->task)
-		at = yaml_get(judged->task->environment, key);
-	wrong(judged->reader, at ? at : judged->node, "%s: %s", judged->action->action->name, text);
+	const struct yaml_node *at = NULL;
+	if (param) {
+		at = yaml_get(judged->environment, param->name);
+		if (!at)
+			at = listed_value(judged->environment, param->name);
+		if (!at && judged->task)
+			at = yaml_get(judged->task->environment, param->name);
+	}
+	wrong(judged->reader, at ? at : judged->node, "%s: %s", action->name, text);
 }
 
 /* Keys of the action itself that mean nothing to it. What a task says for all is judged apart. */
@@ -232,7 +254,7 @@ static void judge_action(struct reader *reader, const struct yaml_node *node,
 				.environment = environment,
 				.task = task,
 				.action = action};
-	params_check(action->action, &action->request, tell, &judged);
+	params_check(action->action, &action->request, reader->options->policy, tell, &judged);
 	judge_keys(reader, action, environment);
 }
 

@@ -163,6 +163,7 @@ static const char *const listed = "---\n"
 				  "    - key: DEST_PATH\n"
 				  "      value: '{{ .path }}'\n"
 				  "    - {key: MODE, value: 0644}\n"
+				  "    - {key: CONTENTS, value: ''}\n"
 				  "  retries: 2\n"
 				  "  timeoutSeconds: 90\n"
 				  "  namespaces: {pid: host, network: host}\n"
@@ -346,13 +347,49 @@ static void test_refuses_what_is_none(void **state)
 	}
 }
 
+static void test_parameters_are_judged_together(void **state)
+{
+	static const struct {
+		const char *image, *environment, *words;
+	} cases[] = {
+		{"writefile", "DEST_DISK: /dev/a, DEST_PATH: /a", "writefile: CONTENTS is missing"},
+		{"writefile", "DEST_DISK: /dev/a, DEST_PATH: /a, CONTENTS_BASE64: '!'",
+		 "CONTENTS_BASE64"},
+		{"archive2disk", "DEST_DISK: /dev/a, ARCHIVE_URL: 'http://a/b'",
+		 "TARFILE_CHECKSUM is missing"},
+		{"oci2disk", "DEST_DISK: /dev/a, IMG_URL: 'a/b:c', REGISTRY_USERNAME: u",
+		 "REGISTRY_USERNAME is given without REGISTRY_PASSWORD"},
+		{"qemuimg2disk", "DEST_DISK: /dev/a, IMG_URL: 'http://a/b', EXTRA_ARGS: --quiet",
+		 "is an option of qemu-img that is not known"},
+		{"slurp", "SOURCE_DISK: /dev/a, DEST_URL: 'http://a/b'", "IMG_NAME is missing"},
+		{"waitdaemon", "IMAGE: alpine", "IMAGE: no action is known"},
+		{"waitdaemon", "IMAGE: writefile, DEST_DISK: x",
+		 "waitdaemon: writefile: DEST_DISK=x"},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char text[400];
+		snprintf(text, sizeof(text),
+			 "name: n\ntasks:\n- name: a\n  worker: w\n  actions:\n"
+			 "  - name: x\n    image: %s\n    environment: {%s}\n",
+			 cases[i].image, cases[i].environment);
+		struct workflow *workflow = parse(text);
+		if (problems.errors != 1)
+			problems_print(&problems, "file", stderr);
+		assert_int_equal(problems.errors, 1);
+		assert_contains(problems.list[0].text, cases[i].words);
+		workflow_free(workflow);
+	}
+}
+
 static void test_keys_of_a_task_that_nobody_takes(void **state)
 {
 	(void)state;
 	auto_workflow struct workflow *workflow =
 		parse("name: n\ntasks:\n- name: a\n  worker: w\n"
 		      "  environment: {NOBODY: x, DEST_DISK: /dev/sda1}\n"
-		      "  actions: [{name: x, image: writefile, environment: {DEST_PATH: /a}}]\n");
+		      "  actions: [{name: x, image: writefile, environment: {DEST_PATH: /a, "
+		      "CONTENTS: b}}]\n");
 	assert_int_equal(problems.count, 1);
 	assert_true(problems.list[0].warning);
 	assert_contains(problems.list[0].text, "no action of this task has a parameter NOBODY");
@@ -366,7 +403,7 @@ static void test_anchors_are_shared(void **state)
 		parse("x-common: &disk {DEST_DISK: /dev/sda1}\n"
 		      "name: n\ntasks:\n- name: a\n  worker: w\n  actions:\n"
 		      "  - name: one\n    image: writefile\n"
-		      "    environment: {<<: *disk, DEST_PATH: /a}\n");
+		      "    environment: {<<: *disk, DEST_PATH: /a, CONTENTS: b}\n");
 	assert_clean();
 	assert_string_equal(environment_of(workflow, 0, "DEST_DISK"), "/dev/sda1");
 }
@@ -381,6 +418,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_tells_everything_that_is_wrong, end),
 		cmocka_unit_test_teardown(test_values_that_are_not_set_hide_nothing_else, end),
 		cmocka_unit_test_teardown(test_refuses_what_is_none, end),
+		cmocka_unit_test_teardown(test_parameters_are_judged_together, end),
 		cmocka_unit_test_teardown(test_keys_of_a_task_that_nobody_takes, end),
 		cmocka_unit_test_teardown(test_anchors_are_shared, end),
 	};
