@@ -7,10 +7,16 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform/cleanup.h"
 #include "platform/disk_select.h"
 #include "platform/log.h"
 #include "platform/secret.h"
 #include "platform/text.h"
+
+/* A shorter value is a word of the language as a rule. */
+enum {
+	LEARNED_SHORTEST = 8
+};
 
 static const char *const type_names[] = {
 	[PARAM_TEXT] = "text",
@@ -348,15 +354,47 @@ static void learn_urls(const char *text)
 	param_urls_free(urls);
 }
 
+/* The user's name that goes with a password: HTTP_USERNAME with HTTP_PASSWORD. NULL: none. */
+static const char *user_beside(const struct param *password, const struct action_request *request)
+{
+	static const char end[] = "PASSWORD";
+	char name[64];
+	size_t size = strlen(password->name);
+	if (size < strlen(end) || size >= sizeof(name) ||
+	    strcmp(password->name + size - strlen(end), end) != 0)
+		return NULL;
+	snprintf(name, sizeof(name), "%.*sUSERNAME", (int)(size - strlen(end)), password->name);
+	const struct param user = {.name = name};
+	return param_given(&user, request);
+}
+
+/* What goes to the user's program has no table: its name tells. */
+static void learn_by_name(char *const *environment)
+{
+	static const char *const words[] = {"PASSWORD", "PASSWD",      "PASSPHRASE", "SECRET",
+					    "TOKEN",    "PRIVATE_KEY", "API_KEY",    "CREDENTIAL"};
+	for (; *environment; environment++) {
+		const char *value = strchr(*environment, '=');
+		if (!value || strlen(++value) < LEARNED_SHORTEST)
+			continue;
+		auto_free char *name =
+			text_dup_size(*environment, (size_t)(value - 1 - *environment));
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (strcasestr(name, words[i]))
+				secret_add(value);
+	}
+}
+
 void params_learn_secrets(const struct action *action, const struct action_request *request)
 {
 	for (const struct param *param = action->params; param->name; param++) {
 		const char *value = param_given(param, request);
 		if (value && (param->flags & PARAM_SECRET))
-			secret_add(value);
+			secret_add_login(user_beside(param, request), value);
 		else if (value && (param->type == PARAM_URL || param->type == PARAM_URLS))
 			learn_urls(value);
 	}
+	learn_by_name(request->environment);
 }
 
 /* Passes on, and counts. */

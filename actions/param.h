@@ -31,8 +31,8 @@ const char *param_nearest(const struct action *action, const char *key);
 
 /*
  * Makes known to secret_add() what is secret in the request's parameters: values so marked,
- * passwords and queries of URLs. The agent calls it too, as the words of a failure pass through it.
- * params_parse() does it by itself.
+ * passwords and queries of URLs, and what variables are called PASSWORD, TOKEN or the like. The
+ * agent calls it too, as the words of a failure pass through it. params_parse() does it by itself.
  */
 void params_learn_secrets(const struct action *action, const struct action_request *request);
 

@@ -29,6 +29,7 @@
 #include "platform/clock.h"
 #include "platform/log.h"
 #include "platform/process.h"
+#include "platform/secret.h"
 #include "platform/sysfs.h"
 #include "platform/text.h"
 
@@ -94,6 +95,7 @@ static int run_by_hand(struct config *config, int argc, char *const *argv)
 	if (!action || params_parse(action, &request, true, &params, &err) < 0)
 		return usage_error(&err);
 	free(params);
+	secret_hide_arguments(argc, argv);
 	if (signals_open(&err) < 0)
 		return fail(&err);
 	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
@@ -268,6 +270,7 @@ static int with_settings(int argc, char *const *argv, const char *first)
 		config_free(&config);
 		return usage_error(&err);
 	}
+	secret_hide_arguments(rest, argv);
 	sysfs_set_root(config_text(&config, SETTING_ROOT));
 	const char *command = first[0] ? first : rest < argc ? argv[rest] : "";
 	/* Of the words behind the flags the command is one, unless it stood in front. */

@@ -273,3 +273,13 @@ void secret_redact(char *text)
 	pthread_mutex_unlock(&lock);
 	*to = '\0';
 }
+
+void secret_hide_arguments(int argc, char *const *argv)
+{
+	for (int i = 0; i < argc; i++) {
+		size_t size = strlen(argv[i]);
+		secret_redact(argv[i]);
+		size_t left = strlen(argv[i]);
+		memset(argv[i] + left, 0, size - left);
+	}
+}

@@ -39,4 +39,8 @@ void secret_keep(void);
  */
 void secret_redact(char *text);
 
+/* secret_redact() for words of the process's own command line, which everybody can read: nothing of
+ * them stays behind. */
+void secret_hide_arguments(int argc, char *const *argv);
+
 #endif
