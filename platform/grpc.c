@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform/no_proxy.h"
 #include "platform/text.h"
 
 enum {
@@ -59,6 +60,9 @@ struct grpc_channel *grpc_channel_new(const struct grpc_options *options)
 	if (options->server_name && !options->http.unix_socket)
 		channel->connect_to = text_format("%s:%s", options->host, options->port);
 	channel->http.connect_to = channel->connect_to;
+	const char *no_proxy = getenv("no_proxy");
+	channel->http.no_proxy = no_proxy_matches(no_proxy ? no_proxy : getenv("NO_PROXY"),
+						  options->host, options->port);
 	channel->client = http_client_new(&channel->http);
 	channel->base_url = text_format("%s://%s%s%s", options->tls ? "https" : "http",
 					options->server_name ? options->server_name : options->host,

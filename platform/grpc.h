@@ -51,6 +51,8 @@ struct grpc_options {
 	struct http_options http; /* texts and pins are borrowed for the life of the channel */
 };
 
+/* HTTPS_PROXY and NO_PROXY (see no_proxy.h) of the environment hold, also without TLS, as the proxy
+ * makes a tunnel. */
 struct grpc_channel *grpc_channel_new(const struct grpc_options *options);
 void grpc_channel_free(struct grpc_channel *channel);
 AUTO_DEFINE(grpc_channel, struct grpc_channel *, grpc_channel_free)

@@ -18,12 +18,13 @@ struct http_options {
 	 * an http_client instead of the system's. */
 	const char *ca_file;
 	bool insecure; /* do not check server certificates */
-	/* Of an http_client only, the five below. */
+	/* Of an http_client only, the six below. */
 	const char *client_cert;     /* PEM file */
 	const char *client_key;      /* PEM file; NULL: in that of client_cert */
 	const struct tls_pins *pins; /* the server's certificate fits one, also when insecure */
 	const char *connect_to; /* "host:port": connect there whatever the URL says, which keeps its
 				   meaning for TLS and Host */
+	bool no_proxy;          /* whatever the environment says */
 	const char *unix_socket;    /* path, "@name" for an abstract one; no proxy is used */
 	int64_t connect_timeout_ms; /* name, TCP and TLS together; default 30 s */
 	int64_t stall_timeout_ms; /* no byte for this long while waiting: ERROR_TIMEOUT; default 60

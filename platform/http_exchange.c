@@ -99,6 +99,8 @@ static void set_up_calls(struct http_client *client)
 	if (!proxy)
 		proxy = getenv("HTTPS_PROXY");
 	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 }
 
 static CURLcode on_ssl_ctx(CURL *easy, void *ssl_ctx, void *check)
@@ -120,11 +122,15 @@ static void set_up_peer(struct http_client *client)
 	if (options->pins) {
 		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
 		curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, &client->check);
+		/* libcurl asks for the proxy's, too, and does not say so: a mark. */
+		curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION,
+				 (long)(CURL_SSLVERSION_TLSv1_2 | CURL_SSLVERSION_MAX_TLSv1_3));
 	}
 	const char *socket = options->unix_socket;
+	if (socket || options->no_proxy)
+		curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	if (!socket)
 		return;
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	if (socket[0] == '@')
 		curl_easy_setopt(easy, CURLOPT_ABSTRACT_UNIX_SOCKET, socket + 1);
 	else

@@ -43,7 +43,8 @@ struct tls_check {
 	char seen[TLS_SEEN_SIZE];
 };
 
-/* Makes the connections of an SSL_CTX use this check, which must live as long. */
+/* Makes the connections of an SSL_CTX use this check, which must live as long; but for one whose
+ * newest version is set, to TLS 1.3: that is how a proxy's is marked. */
 void tls_check_install(void *ssl_ctx, struct tls_check *check);
 
 /* Whether the file holds certificates (PEM): ERROR_INPUT or what opening it gives. */

@@ -482,6 +482,37 @@ def test_proxy(station, connect_proxy):
     assert len(proxy.targets) == 1
 
 
+def test_no_proxy_is_about_where_to(make_station, connect_proxy, certificates):
+    """The address that is connected to, not the name in the certificate; with its port, if one is given."""
+    station, proxy = make_station(tls=certificates["named"]), connect_proxy()
+    flags = ["--grpc-tls=true", f"--tls-ca={certificates['named'].ca}", "--tls-server-name=tink.internal", "--https-proxy", f"http://127.0.0.1:{proxy.port}"]
+    for listed, through in (("tink.internal,127.0.0.1:1", 1), (f"127.0.0.1:{station.server.port}", 0)):
+        proxy.targets.clear()
+        worker = station.worker(*flags, "--no-proxy", listed)
+        assert station.run(note(), worker=worker).state == "SUCCESS"
+        assert proxy.targets == through * [f"CONNECT {station.server.authority} HTTP/1.1"], listed
+
+
+def test_proxy_with_tls(make_station, connect_proxy, certificates):
+    """The pin is about the server behind it."""
+    good = certificates["good"]
+    station, proxy = make_station(tls=good), connect_proxy(tls=make_certificate(certificates["folder"] / "c"))
+    roots = {"of-the-proxy": proxy.tls.ca, "others": good.ca}
+    for name, ca in roots.items():
+        worker = station.worker("--grpc-tls=true", f"--tls-ca={good.ca}", f"--tls-pin={digest(good).hexdigest()}", "--https-proxy",
+                                f"https://127.0.0.1:{proxy.port}", before=f"mount --bind {ca} /etc/ssl/certs/ca-certificates.crt")
+        if name == "of-the-proxy":
+            assert station.run(note(), worker=worker).state == "SUCCESS"
+            assert len(proxy.targets) == 1
+        else:
+            worker.wait_log("cannot be asked")
+            assert "certificate" in worker.log and len(proxy.targets) == 1
+    # One that has the proxy's own certificate is not the one that is pinned.
+    worker = station.worker("--grpc-tls=true", "--grpc-insecure-tls", f"--tls-pin={digest(proxy.tls).hexdigest()}", "--https-proxy",
+                            f"https://127.0.0.1:{proxy.port}", before=f"mount --bind {proxy.tls.ca} /etc/ssl/certs/ca-certificates.crt")
+    worker.wait_log("not the pinned one")
+
+
 @pytest.mark.parametrize("answer, words", [("403 Forbidden", "403"), ("407 Proxy Authentication Required", "407"), ("garbage", "tunnel failed")])
 def test_proxy_that_refuses(station, connect_proxy, answer, words):
     proxy = connect_proxy(answer=answer)
