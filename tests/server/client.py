@@ -4,7 +4,7 @@ import time
 
 import grpc
 
-from . import messages
+from . import messages, older
 from .tink import SERVICE
 
 
@@ -22,7 +22,7 @@ class Client:
             self.channel = grpc.insecure_channel(authority, options)
         self.raw = {
             method: self.channel.unary_unary(f"/{SERVICE}/{method}")
-            for method in ("GetAction", "ReportActionStatus", "GetWorkflowContexts")
+            for method in ("GetAction", "ReportActionStatus", "GetWorkflowActions")
         }
 
     def __enter__(self):
@@ -54,6 +54,27 @@ class Client:
         request = self.status(action, state, message, **fields)
         data = self.raw["ReportActionStatus"](request.SerializeToString(), timeout=timeout_s)
         return messages.ActionStatusResponse.FromString(data)
+
+    # The older generation.
+
+    def contexts(self, timeout_s=5):
+        call = self.channel.unary_stream(f"/{SERVICE}/GetWorkflowContexts")
+        request = older.WorkflowContextRequest(worker_id=self.agent_id)
+        return [older.WorkflowContext.FromString(data) for data in call(request.SerializeToString(), timeout=timeout_s)]
+
+    def action_list(self, workflow_id, timeout_s=5):
+        request = older.WorkflowActionsRequest(workflow_id=workflow_id)
+        data = self.raw["GetWorkflowActions"](request.SerializeToString(), timeout=timeout_s)
+        return list(older.WorkflowActionList.FromString(data).action_list)
+
+    def older_report(self, context, state, message="", timeout_s=5, **fields):
+        request = older.WorkflowActionStatus(
+            workflow_id=context.workflow_id, task_name=context.current_task, action_name=context.current_action,
+            action_status=older.STATES.index(state), message=message, worker_id=self.agent_id)
+        request.created_at.seconds = int(time.time())
+        for name, value in fields.items():
+            setattr(request, name, value)
+        self.raw["ReportActionStatus"](request.SerializeToString(), timeout=timeout_s)
 
     def run(self, action, state="SUCCESS", message="done"):
         """RUNNING, then a final report."""

@@ -23,13 +23,13 @@ import dataclasses
 KINDS = ("status", "late", "hang", "reset", "close", "garbage", "large", "twice", "empty", "delete",
          "restart", "outage")
 _STORED_BY_DEFAULT = ("late", "garbage", "large", "twice", "empty")
-METHODS = ("GetAction", "ReportActionStatus")
+METHODS = ("GetAction", "ReportActionStatus", "GetWorkflowContexts", "GetWorkflowActions")
 
 
 @dataclasses.dataclass
 class Fault:
     kind: str
-    method: str = "ReportActionStatus"  # or GetAction, or *
+    method: str = "ReportActionStatus"  # or another of METHODS, or *
     times: int = 1  # how many calls it strikes; -1: all
     skip: int = 0  # how many matching calls go by before
     state: str = None  # only reports with this state

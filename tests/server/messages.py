@@ -151,6 +151,11 @@ def _classes(file_descriptors):
     return classes
 
 
+def classes(name, messages, enums):
+    """The classes of one more schema, by name."""
+    return _classes([_file(name, "proto", messages, enums)])
+
+
 _CLASSES = _classes([
     _file("tests/workflow.proto", "proto", WORKFLOW_MESSAGES, {"State": STATES}),
     _file("tests/details.proto", "google.rpc", DETAIL_MESSAGES, {}),

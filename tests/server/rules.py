@@ -37,6 +37,25 @@ class Rules:
         """The server handed out the action: what was said of it before belongs to another turn."""
         self._turns[agent, action_id] = _Turn()
 
+    def served_older(self, agent, action_id, state):
+        """The same of the older generation, which shows an action as long as it is not over: one that is stored as
+        RUNNING needs no further report of that."""
+        turn = self._turns.get((agent, action_id))
+        if turn is None or turn.final_acknowledged:
+            turn = self._turns[agent, action_id] = _Turn()
+        turn.running_acknowledged |= state == "RUNNING"
+
+    def older_report_begins(self, call, action):
+        """A report of the older generation."""
+        report = call.report
+        for problem in _older_problems(report):
+            self._note(call, problem)
+        if action is None:
+            self._note(call, f"{report.state} for an action that there is not")
+            return
+        # The list of actions is known: one may follow the other without a further question.
+        self._order(call, self._turns.setdefault((report.agent_id, report.action_id), _Turn()))
+
     def call_begins(self, call, others):
         """others: calls of the same agent that are not over yet.
 
@@ -66,6 +85,16 @@ class Rules:
         if turn.suspicion:
             self._note(call, turn.suspicion)
             turn.suspicion = None
+        self._order(call, turn)
+        if report.state == "RUNNING" and turn.running_time_s is not None and self.progress_spacing_s:
+            gap_s = report.time_s - turn.running_time_s
+            if gap_s < self.progress_spacing_s:
+                # Not held against an agent that says that it is being stopped, and then is.
+                turn.suspicion = f"RUNNING {gap_s:.1f} s after the one before"
+
+    def _order(self, call, turn):
+        """What may follow what. Returns whether the report is a final one."""
+        report = call.report
         final = report.state in messages.FINAL_STATES
         if turn.final_acknowledged:
             self._note(call, f"{report.state} after {turn.final.state} had been acknowledged")
@@ -75,13 +104,9 @@ class Rules:
             self._note(call, f"{report.state} after {turn.final.state} for the same run")
         if report.state in ("SUCCESS", "TIMEOUT") and not turn.running_acknowledged:
             self._note(call, f"{report.state} although no RUNNING had been acknowledged")
-        if report.state == "RUNNING" and turn.running_time_s is not None and self.progress_spacing_s:
-            gap_s = report.time_s - turn.running_time_s
-            if gap_s < self.progress_spacing_s:
-                # Not held against an agent that says that it is being stopped, and then is.
-                turn.suspicion = f"RUNNING {gap_s:.1f} s after the one before"
         if final and turn.final is None:
             turn.final = report
+        return final
 
     def report_ends(self, call, acknowledged):
         """acknowledged: the agent has certainly received OK."""
@@ -107,7 +132,19 @@ class Rules:
 
 
 def _what(call):
-    return f"{call.report.state} of {call.report.action_name}" if call.report else "GetAction"
+    return f"{call.report.state} of {call.report.action_name}" if call.report else call.method
+
+
+def _older_problems(report):
+    for field in ("workflow_id", "agent_id", "task_name", "action_name", "created_at_s"):
+        if not getattr(report, field):
+            yield f"{report.state} without {field.replace('agent_id', 'worker_id')}"
+    if len(report.message.encode()) > MESSAGE_LIMIT_BYTES:
+        yield f"a message of {len(report.message.encode())} bytes"
+    if control := _CONTROL.search(report.message):
+        yield f"a message with a control character {control[0]!r}"
+    if report.state in ("FAILED", "TIMEOUT") and not report.message.strip():
+        yield f"{report.state} without a reason"
 
 
 def _problems(report, action):

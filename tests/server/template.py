@@ -25,6 +25,8 @@ class ActionSpec:
     network_namespace: str = ""
     pid_namespace: str = ""
     has_namespaces: bool = False
+    on_timeout: list = dataclasses.field(default_factory=list)
+    on_failure: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -144,6 +146,8 @@ def _action(data, place):
         network_namespace=_text(namespaces.get("network")),
         pid_namespace=_text(namespaces.get("pid")),
         has_namespaces=bool(namespaces),
+        on_timeout=_list(data.get("on-timeout"), f"{place}: on-timeout"),
+        on_failure=_list(data.get("on-failure"), f"{place}: on-failure"),
     )
 
 

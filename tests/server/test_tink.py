@@ -101,7 +101,7 @@ def test_bad_requests(server, client, workflow):
     action = client.get_action()
     assert code_of(client.report, action, "RUNNING", workflow_id="") == "INVALID_ARGUMENT"
     assert code_of(client.report, action, "RUNNING", action_id="x") == "NOT_FOUND"
-    assert code_of(client.raw["GetWorkflowContexts"], b"") == "UNIMPLEMENTED"
+    assert code_of(client.raw["GetWorkflowActions"], b"") == "UNIMPLEMENTED"
 
 
 def test_invalid_utf8_is_refused_at_once(server, client, workflow):

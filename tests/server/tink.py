@@ -1,4 +1,4 @@
-"""The stand-in Tink server: proto.WorkflowService of the current generation on grpcio.
+"""The stand-in Tink server: proto.WorkflowService of both generations on grpcio.
 
 Behaves as the real server does where a worker can tell the difference, keeps a record of every call,
 notes breaches of the protocol (see rules.py) and misbehaves on request (see faults.py, proxy.py).
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import grpc
 
-from . import messages, template
+from . import messages, older, template
 from .faults import Fault, FaultList
 from .proxy import Proxy
 from .rules import Rules
@@ -87,15 +87,16 @@ class TinkServer:
     tls              a tls.Certificate, or None for cleartext; client_ca: require client certificates
     details          send the grpc-status-details-bin trailer with "no action" answers; some servers do, v0.25 does not
     progress_spacing_s  RUNNING reports closer than this are a violation; 0: never
+    generation       "current" or "older"; may be set while the server runs, as an upgrade does (with restart())
     state_file       keep the workflows' state here, and take it up again at the start
     on_line          called with every line of the log
     """
 
     def __init__(self, host="127.0.0.1", port=0, long_poll_s=60.0, report_retry_s=None, tls=None, client_ca=None,
-                 details=False, progress_spacing_s=9.0, state_file=None, on_line=None):
+                 details=False, progress_spacing_s=9.0, state_file=None, on_line=None, generation="current"):
         self.long_poll_s = long_poll_s
         self.report_retry_s = long_poll_s if report_retry_s is None else report_retry_s
-        self.tls, self.client_ca, self.details = tls, client_ca, details
+        self.tls, self.client_ca, self.details, self.generation = tls, client_ca, details, generation
         self.state_file = Path(state_file) if state_file else None
         self.on_line = on_line
         self.proxy = Proxy(host, port)
@@ -363,7 +364,7 @@ class TinkServer:
             self._end(call, "CANCELLED")
             return
         try:
-            serve = {"GetAction": self._get_action, "ReportActionStatus": self._report}.get(method)
+            serve = self._served_methods().get(method)
             if serve is None:
                 raise Answer("UNIMPLEMENTED", f"unknown method {method} for service {SERVICE}")
             yield from serve(call, data, context)
@@ -379,6 +380,12 @@ class TinkServer:
                     ("grpc-status-details-bin", messages.no_action_details(code, answer.message, call.agent_id)),))
             self._end(call, answer.code, answer.message)
             context.abort(getattr(grpc.StatusCode, answer.code), answer.message)
+
+    def _served_methods(self):
+        if self.generation == "older":
+            return {"GetWorkflowContexts": self._get_contexts, "GetWorkflowActions": self._get_actions,
+                    "ReportActionStatus": self._older_report}
+        return {"GetAction": self._get_action, "ReportActionStatus": self._report}
 
     def _end(self, call, code, message=""):
         with self.changed:
@@ -470,6 +477,91 @@ class TinkServer:
             yield from self._strike(fault, call, context, encoded)
         yield encoded
 
+    # --- the calls of the older generation: nothing is tried again, every answer comes at once
+
+    def _get_contexts(self, call, data, context):
+        request = self._parse(older.WorkflowContextRequest, data, call)
+        call.agent_id = request.worker_id
+        self._begin(call)
+        fault = self._take_fault(call)
+        if fault and not fault.stored:
+            yield from self._strike(fault, call, context, None)
+        self.expire()
+        with self.changed:
+            found = list(older.contexts(self.workflows, call.agent_id))
+            for action, _ in found[:1]:
+                call.served, call.served_id = action.name, action.id
+                self.rules.served_older(call.agent_id, action.id, action.state)
+        if fault and fault.stored:
+            yield from self._strike(fault, call, context, found[0][1].SerializeToString() if found else None)
+        for _, answer in found:
+            yield answer.SerializeToString()
+
+    def _get_actions(self, call, data, context):
+        request = self._parse(older.WorkflowActionsRequest, data, call)
+        fault = self._take_fault(call)
+        if fault and not fault.stored:
+            yield from self._strike(fault, call, context, None)
+        if not request.workflow_id:
+            raise Answer("INVALID_ARGUMENT", "invalid workflow id")
+        try:
+            workflow = self.workflow(request.workflow_id)
+        except KeyError:
+            name = request.workflow_id.partition("/")[2]
+            raise Answer("UNKNOWN", f'Workflow.tinkerbell.org "{name}" not found') from None
+        encoded = older.action_list(workflow).SerializeToString()
+        if fault and fault.stored:
+            yield from self._strike(fault, call, context, encoded)
+        yield encoded
+
+    def _older_report(self, call, data, context):
+        request = self._parse(older.WorkflowActionStatus, data, call)
+        call.agent_id = request.worker_id
+        report = call.report = older.report_from(request, call.time_s)
+        self._begin(call)
+        with self.changed:
+            self.reports.append(report)
+            self.rules.older_report_begins(call, self._find_older_action(report))
+            self._announce_violations()
+        fault = self._take_fault(call)
+        if fault and not fault.stored:
+            yield from self._strike(fault, call, context, None)
+        with self.changed:
+            self._store_older(report)
+        encoded = older.Empty().SerializeToString()
+        if fault and fault.stored:
+            yield from self._strike(fault, call, context, encoded)
+        yield encoded
+
+    def _find_older_action(self, report):
+        """The action that the report means: the current one of its name, else the first of that name."""
+        for workflow in self.workflows:
+            if workflow.id != report.workflow_id:
+                continue
+            now = older.current(workflow)
+            if now and now[1].name == report.action_name:
+                report.action_id = now[1].id
+                return now[1]
+            for action in workflow.actions:
+                if action.name == report.action_name:
+                    report.action_id = action.id
+                    return action
+        return None
+
+    def _store_older(self, report):
+        older.check(report)
+        try:
+            workflow = self.workflow(report.workflow_id)
+        except KeyError:
+            raise Answer("INVALID_ARGUMENT", "invalid workflow id") from None
+        before = workflow.state
+        action = older.store(workflow, report)
+        report.stored = True
+        self._save_file()
+        self._say(f"{self._about(workflow, action)}  {report.state}  (the message is thrown away)")
+        if workflow.state != before:
+            self._say(f"workflow {workflow.name}  {workflow.state}")
+
     def _find_action(self, report):
         for workflow in self.workflows:
             for action in workflow.actions:
@@ -537,7 +629,7 @@ class TinkServer:
             fault = self.faults.take(call.method, call.agent_id, call.report)
             if fault:
                 call.fault, call.spoiled = fault.kind, True
-                what = f"{call.report.state} of {call.report.action_name}" if call.report else "GetAction"
+                what = f"{call.report.state} of {call.report.action_name}" if call.report else call.method
                 self._say(f"fault: {fault.kind}, {what}{' (stored)' if fault.stored else ''}")
             return fault
 
