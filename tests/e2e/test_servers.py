@@ -354,6 +354,19 @@ def test_several_addresses(station):
             gate.stop()
 
 
+def test_first_address_stalls(station):
+    """The call is cut, and goes to the next one, whichever call it is."""
+    gate = Proxy()
+    gate.start(station.server.proxy.target)
+    try:
+        gate.set("stall")
+        worker = station.worker("--grpc-call-timeout", "1s", "--grpc-server", f"127.0.0.1:{gate.port},{station.server.authority}")
+        assert station.run(note(), worker=worker).state == "SUCCESS"
+        assert "cannot be asked" not in worker.log and "another of its addresses" in worker.log
+    finally:
+        gate.stop()
+
+
 def test_name_with_several_addresses(station):
     """As a name server may have them: the first one is dead."""
     hosts = station.folder / "hosts"

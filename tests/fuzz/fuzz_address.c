@@ -1,7 +1,9 @@
-/* The addresses of Tink servers and the pins of their certificates, as they come from settings. */
+/* The addresses of Tink servers, the pins of their certificates, and whom no proxy is for, as they
+ * come from settings. */
 #include "tests/fuzz/fuzz.h"
 
 #include "agent/address.h"
+#include "platform/no_proxy.h"
 #include "platform/tls.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -30,6 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(pins.count <= TLS_PINS_MOST);
 	else
 		require(err.kind == ERROR_INPUT);
+	no_proxy_matches(text, "tink.example", "42113");
+	no_proxy_matches(text, "[fe80::1%25eth0]", "42113");
+	no_proxy_matches("10.0.0.0/8,.example,[::1]:1", text, "42113");
 	free(text);
 	return 0;
 }
