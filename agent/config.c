@@ -127,8 +127,12 @@ const struct setting config_settings[SETTING_COUNT] = {
 		       "a comma list of host[:port], of networks (10.0.0.0/8), or of "
 		       "http://host[:port] for plain HTTP only"},
 	[SETTING_ATTRIBUTE_DETECTION] = {.name = "attribute-detection", .type = SETTING_BOOL,
-		.flags = SETTING_NO_EFFECT, .fallback = "true",
-		.doc = "send the hardware inventory"},
+		.fallback = "true",
+		.doc = "send the hardware inventory to the server (see `tink-worker inventory`)"},
+	[SETTING_INVENTORY_WAIT] = {.name = "inventory-wait", .kernel = {"inventory_wait"},
+		.type = SETTING_DURATION, .fallback = "10s",
+		.doc = "how long the first inventory of a machine that has just booted waits at most "
+		       "for disks, until no new one came for 2 s"},
 	[SETTING_TINK_WORKER_IMAGE] = {.name = "tink-worker-image",
 		.kernel = {"tink_worker_image"}, .flags = SETTING_NO_EFFECT,
 		.doc = "image of the agent: this program is the agent"},

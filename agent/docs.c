@@ -17,6 +17,8 @@ void docs_usage(FILE *out)
 	      "       tink-worker check FILE [FLAGS]               everything that is wrong with a "
 	      "workflow file\n"
 	      "       tink-worker help ACTION                      what an action does and takes\n"
+	      "       tink-worker [FLAGS] inventory                this machine's hardware as the "
+	      "server is told, JSON\n"
 	      "       tink-worker [FLAGS] config                   every setting with its origin\n"
 	      "       tink-worker status [STATUS-FILE]             what the worker is doing\n"
 	      "       tink-worker [FLAGS] bundle [-o FILE]         logs and facts of this machine "

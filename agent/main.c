@@ -12,6 +12,7 @@
 #include "actions/param.h"
 #include "actions/request.h"
 #include "agent/bundle.h"
+#include "agent/attributes.h"
 #include "agent/config.h"
 #include "agent/docs.h"
 #include "agent/logs.h"
@@ -276,7 +277,8 @@ static int with_settings(int argc, char *const *argv, const char *first)
 	/* Of the words behind the flags the command is one, unless it stood in front. */
 	argc -= rest + (!first[0] && rest < argc);
 	argv += rest + !first[0];
-	bool by_hand = strcmp(command, "run") == 0 || strcmp(command, "check") == 0;
+	bool by_hand = strcmp(command, "run") == 0 || strcmp(command, "check") == 0 ||
+		       strcmp(command, "inventory") == 0;
 	int result;
 	if (setup_log(&config, by_hand, &err) < 0) {
 		result = usage_error(&err);
@@ -291,6 +293,8 @@ static int with_settings(int argc, char *const *argv, const char *first)
 		result = EXIT_OK;
 	} else if (strcmp(command, "check") == 0) {
 		result = check(&config, argc, argv);
+	} else if (strcmp(command, "inventory") == 0 && argc == 0) {
+		result = attributes_main();
 	} else if (strcmp(command, "bundle") == 0) {
 		result = bundle_main(&config, argc, argv);
 	} else if (strcmp(command, "later") == 0) {
@@ -332,10 +336,10 @@ int main(int argc, char **argv)
 		return help(0, NULL);
 	if (strcmp(first, "docs") == 0)
 		return docs(argc - 2, argv + 2);
-	/* `config` and its flags may stand in either order. */
-	if (strcmp(first, "config") == 0) {
+	/* These and their flags may stand in either order. */
+	if (strcmp(first, "config") == 0 || strcmp(first, "inventory") == 0) {
 		argv[1] = argv[0];
-		return with_settings(argc - 1, argv + 1, "config");
+		return with_settings(argc - 1, argv + 1, first);
 	}
 	/* `check FILE` too: the file goes to the end. */
 	if (strcmp(first, "check") == 0) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "actions/request.h"
+#include "agent/attributes.h"
 #include "agent/transport_tink.h"
 #include "platform/clock.h"
 #include "platform/text.h"
@@ -42,6 +43,7 @@ enum transport_answer current_get(struct tink *tink, struct action_request *ret_
 	Proto__ActionRequest message = PROTO__ACTION_REQUEST__INIT;
 	ProtobufCMessage *answer;
 	message.agent_id = tink->agent_id;
+	message.agent_attributes = attributes_now(tink->config, tink->cancel_fd);
 	enum grpc_status status = tink_call(tink, "GetAction", &message.base,
 					    &proto__action_response__descriptor, &answer, err);
 	if (status == GRPC_NOT_FOUND || status == GRPC_FAILED_PRECONDITION)

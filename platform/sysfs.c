@@ -2,11 +2,15 @@
 #include "platform/sysfs.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "platform/cleanup.h"
 #include "platform/text.h"
@@ -85,4 +89,60 @@ size_t sysfs_read_bytes(void *out, size_t out_size, const char *path_format, ...
 	ssize_t size = read_path(out, out_size, path_format, args);
 	va_end(args);
 	return size < 0 ? 0 : (size_t)size;
+}
+
+bool sysfs_read_link(char *out, size_t out_size, const char *path_format, ...)
+{
+	char path[1024], whole[2048];
+	va_list args;
+	va_start(args, path_format);
+	vsnprintf(path, sizeof(path), path_format, args);
+	va_end(args);
+	snprintf(whole, sizeof(whole), "%s%s", root, path);
+	ssize_t size = readlink(whole, out, out_size - 1);
+	if (size < 0)
+		return false;
+	out[size] = '\0';
+	return true;
+}
+
+bool sysfs_is_folder(const char *path)
+{
+	struct stat status;
+	auto_free char *whole = text_format("%s%s", root, path);
+	return stat(whole, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **sysfs_list(const char *folder)
+{
+	auto_free char *path = text_format("%s%s", root, folder);
+	size_t count = 0;
+	char **names = NULL;
+	DIR *dir = opendir(path);
+	for (struct dirent *entry = NULL; !names || entry;) {
+		while (dir && (entry = readdir(dir)) != NULL && entry->d_name[0] == '.')
+			;
+		names = reallocarray(names, count + 2, sizeof(*names));
+		if (!names)
+			abort();
+		if (entry)
+			names[count++] = text_dup(entry->d_name);
+		names[count] = NULL;
+	}
+	if (dir)
+		closedir(dir);
+	qsort(names, count, sizeof(*names), compare_names);
+	return names;
+}
+
+void sysfs_list_free(char **names)
+{
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
 }

@@ -26,4 +26,17 @@ bool sysfs_read_uint(uint64_t *ret_value, const char *path_format, ...)
 size_t sysfs_read_bytes(void *out, size_t out_size, const char *path_format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Where a symbolic link points. False when it is none. */
+bool sysfs_read_link(char *out, size_t out_size, const char *path_format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Whether there is a folder of that name. */
+bool sysfs_is_folder(const char *path);
+
+/* The names in a folder, in the order of their bytes, with NULL behind them; those that begin with
+ * a dot are left out. Allocated: free with sysfs_list_free(). An empty list when there is no
+ * folder. */
+char **sysfs_list(const char *folder);
+void sysfs_list_free(char **names);
+
 #endif
