@@ -390,6 +390,7 @@ static void test_keys_of_a_task_that_nobody_takes(void **state)
 		      "  environment: {NOBODY: x, DEST_DISK: /dev/sda1}\n"
 		      "  actions: [{name: x, image: writefile, environment: {DEST_PATH: /a, "
 		      "CONTENTS: b}}]\n");
+	assert_non_null(workflow);
 	assert_int_equal(problems.count, 1);
 	assert_true(problems.list[0].warning);
 	assert_contains(problems.list[0].text, "no action of this task has a parameter NOBODY");
