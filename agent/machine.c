@@ -124,7 +124,8 @@ static int start_later(const struct action_after *after, const struct action_req
 						.stdin_fd = -1,
 						.stdout_fd = -1,
 						.stderr_fd = -1,
-						.inherit = (const int[]){fd, -1}};
+						.inherit = (const int[]){fd, -1},
+						.unattended = true};
 	pid_t pid;
 	return process_start(&options, &pid, err);
 }

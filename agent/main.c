@@ -196,6 +196,7 @@ static int work(struct config *config)
 	auto_free char *owner =
 		text_format("%s-%s", config_text(config, SETTING_ID), transport->server);
 	process_groups_claim(owner);
+	process_outlive_others();
 	int status = loop_run(transport, config);
 	if (file)
 		status = workflow_finish(inner);

@@ -6,7 +6,9 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "actions/child.h"
 #include "actions/param.h"
@@ -282,6 +284,50 @@ static void detach_loops(const struct action *action, const struct action_reques
 	}
 }
 
+/* How many processes the kernel has ended since it started because there was no memory left. */
+static uint64_t killed_for_memory(void)
+{
+	auto_fclose FILE *file = fopen("/proc/vmstat", "re");
+	char line[128];
+	uint64_t count = 0;
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "oom_kill %" SCNu64, &count) == 1)
+			break;
+	return count;
+}
+
+/* A process that is killed for lack of memory is not told why, so its end does not say either. */
+static void tell_lack_of_memory(struct run_result *result, uint64_t killed_before)
+{
+	struct sysinfo machine;
+	char size[32];
+	uint64_t killed = killed_for_memory() - killed_before;
+	if (result->state == RUN_SUCCESS || killed == 0 || sysinfo(&machine) < 0)
+		return;
+	error_append(&result->error,
+		     " (out of memory: the kernel has ended %" PRIu64
+		     " process%s meanwhile; the machine has %s)",
+		     killed, killed == 1 ? "" : "es",
+		     text_bytes((uint64_t)machine.totalram * machine.mem_unit, size, sizeof(size)));
+}
+
+/* Ends whatever the action has left running; its mounts go with its last process. */
+static void end_group(struct run *run)
+{
+	struct run_result *result = run->result;
+	struct error err;
+	if (process_group_kill(&run->group, &err) == 0)
+		return;
+	log_error("a process of the action does not end", "error", err.text);
+	if (result->state != RUN_SUCCESS) {
+		error_append(&result->error, "; and %s", err.text);
+		return;
+	}
+	result->state = RUN_FAILED;
+	result->error = err;
+	error_wrap(&result->error, "the action has done its work, but left something running");
+}
+
 void run_action(const struct action *action, const struct action_request *request,
 		const struct run_options *options, struct run_result *ret_result)
 {
@@ -294,18 +340,14 @@ void run_action(const struct action *action, const struct action_request *reques
 	int64_t deadline_ms = timeout_s && timeout_s < INT64_MAX / 2000
 				      ? started_ms + (int64_t)timeout_s * 1000
 				      : INT64_MAX;
+	uint64_t killed_before = killed_for_memory();
+	/* Of a former life that could not clean up. */
+	detach_loops(action, request);
 	if (start(&run, action, request, &ret_result->error) == 0)
 		watch(&run, deadline_ms, timeout_s);
-	/* Whatever the action has left running ends here; its mounts go with its last process. */
-	struct error err;
-	if (process_group_kill(&run.group, &err) < 0) {
-		log_error("a process of the action does not end", "error", err.text);
-		if (ret_result->state == RUN_SUCCESS) {
-			ret_result->state = RUN_FAILED;
-			ret_result->error = err;
-		}
-	}
+	end_group(&run);
 	detach_loops(action, request);
+	tell_lack_of_memory(ret_result, killed_before);
 	if (run.output_fd >= 0)
 		read_output(&run);
 	if (run.line_used > 0)

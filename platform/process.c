@@ -25,8 +25,14 @@
 enum {
 	KILL_WAIT_MS = 10000,
 	FIRST_INHERITED = 3,
-	INHERITED_MOST = 8
+	INHERITED_MOST = 8,
+	/* oom_score_adj: the machine's own services have 0 */
+	OOM_LAST = -900,
+	OOM_FIRST = 500
 };
+
+/* Names an action's processes in their environment where there are no cgroups. */
+#define MARK "TINK_WORKER_GROUP"
 
 /*
  * The children that were started here. The worker is a subreaper, so waitpid(-1) also brings
@@ -34,16 +40,18 @@ enum {
  * call has reaped.
  */
 static struct {
-	pid_t pid; /* 0: free */
+	pid_t pid;       /* 0: free */
+	bool unattended; /* nobody will ask for its end */
 	bool ended;
 	int status;
 } children[64];
 
-static void children_add(pid_t pid)
+static void children_add(pid_t pid, bool unattended)
 {
 	for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
 		if (children[i].pid == 0) {
 			children[i].pid = pid;
+			children[i].unattended = unattended;
 			children[i].ended = false;
 			return;
 		}
@@ -64,10 +72,12 @@ static void reap_all(void)
 	int status;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
 		for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
-			if (children[i].pid == pid) {
-				children[i].ended = true;
-				children[i].status = status;
-			}
+			if (children[i].pid != pid)
+				continue;
+			children[i].ended = true;
+			children[i].status = status;
+			if (children[i].unattended)
+				children[i].pid = 0;
 		}
 	}
 }
@@ -172,11 +182,30 @@ static void pause_ms(int ms)
 	poll(NULL, 0, ms);
 }
 
+/* What does not end although it was killed: its name, and where in the kernel it waits. */
+static int still_there(pid_t pid, struct error *err)
+{
+	char path[64], name[64] = "?", where[64] = "?";
+	char *const texts[] = {name, where};
+	static const char *const files[] = {"comm", "wchan"};
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, files[i]);
+		auto_fclose FILE *file = fopen(path, "re");
+		if (file && fgets(texts[i], sizeof(name), file))
+			texts[i][strcspn(texts[i], "\n")] = '\0';
+	}
+	return error_set(
+		err, ERROR_TIMEOUT,
+		"process %d (%s) does not end: it was killed %d s ago and waits in the kernel "
+		"(%s), as for a disk or server that does not answer",
+		(int)pid, name, KILL_WAIT_MS / 1000, where);
+}
+
 /* Ends all in a cgroup. cgroup.kill came with Linux 5.14; older kernels get a signal for each until
  * none is left. */
-static int cgroup_kill(const char *directory, struct error *err)
+static int cgroup_kill(const char *directory, int wait_ms, struct error *err)
 {
-	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
+	int64_t deadline = clock_monotonic_ms() + wait_ms;
 	bool at_once = write_file_at(directory, "cgroup.kill", "1") == 0;
 	/* cgroup.kill ends those in cgroups below, too, which have no name here. */
 	for (;; pause_ms(5)) {
@@ -187,10 +216,7 @@ static int cgroup_kill(const char *directory, struct error *err)
 			kill(pid, SIGKILL);
 		reap_all();
 		if (clock_monotonic_ms() > deadline)
-			return error_set(
-				err, ERROR_TIMEOUT,
-				"process %d does not end after SIGKILL (stuck in the kernel?)",
-				(int)pid);
+			return still_there(pid, err);
 	}
 	return 0;
 }
@@ -213,6 +239,43 @@ static void cgroup_remove(const char *directory)
 		pause_ms(5);
 }
 
+/* Without cgroups: what the processes of a former life have in their environment. */
+static void kill_marked(const char *mark)
+{
+	DIR *dir = opendir("/proc");
+	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+		uint64_t pid;
+		if (!text_parse_uint(entry->d_name, 10, INT32_MAX, &pid) || (pid_t)pid == getpid())
+			continue;
+		char path[64];
+		snprintf(path, sizeof(path), "/proc/%" PRIu64 "/environ", pid);
+		auto_buffer struct buffer text = {.cap = 4 << 20};
+		struct error ignored;
+		if (buffer_read_file(&text, path, &ignored) < 0 || text.size == 0)
+			continue;
+		const char *end = (const char *)text.data + text.size;
+		for (const char *word = (const char *)text.data; word < end;
+		     word += strlen(word) + 1) {
+			if (strncmp(word, mark, strlen(mark)) == 0) {
+				kill((pid_t)pid, SIGKILL);
+				break;
+			}
+		}
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void claim_without_cgroups(void)
+{
+	auto_free char *mark = text_format(MARK "=%s", group_prefix);
+	/* A second round for those that were just being started. */
+	for (int round = 0; round < 2; round++) {
+		kill_marked(mark);
+		pause_ms(5);
+	}
+}
+
 void process_groups_claim(const char *owner)
 {
 	char base[512];
@@ -222,8 +285,10 @@ void process_groups_claim(const char *owner)
 			*p = '-';
 	/* No owner's name ends like this, so that none begins with another's. */
 	group_prefix[strlen(group_prefix) - 1] = '.';
-	if (!cgroup_base(base, sizeof(base)))
+	if (!cgroup_base(base, sizeof(base))) {
+		claim_without_cgroups();
 		return;
+	}
 	DIR *dir = opendir(base);
 	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
 		if (strncmp(entry->d_name, group_prefix, strlen(group_prefix)) != 0)
@@ -231,11 +296,19 @@ void process_groups_claim(const char *owner)
 		char path[512 + sizeof(entry->d_name)];
 		snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
 		struct error ignored;
-		if (cgroup_kill(path, &ignored) == 0)
+		if (cgroup_kill(path, KILL_WAIT_MS, &ignored) == 0)
 			cgroup_remove(path);
 	}
 	if (dir)
 		closedir(dir);
+}
+
+void process_outlive_others(void)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%d", OOM_LAST);
+	/* Without the right to (as a user, by hand) there is nothing to protect. */
+	write_file_at("/proc/self", "oom_score_adj", text);
 }
 
 int process_group_open(struct process_group *group, const char *name, struct error *err)
@@ -245,13 +318,14 @@ int process_group_open(struct process_group *group, const char *name, struct err
 	/* Whatever an action leaves behind comes to us, not to init, and can be ended. */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return error_sys(err, "prctl PR_SET_CHILD_SUBREAPER");
+	snprintf(group->name, sizeof(group->name), "%s%s", group_prefix, name);
 	if (!cgroup_base(base, sizeof(base)))
 		return 0;
-	snprintf(group->cgroup, sizeof(group->cgroup), "%s/%s%s", base, group_prefix, name);
+	snprintf(group->cgroup, sizeof(group->cgroup), "%s/%s", base, group->name);
 	if (mkdir(group->cgroup, 0755) == 0)
 		return 0;
 	if (errno == EEXIST) {
-		if (cgroup_kill(group->cgroup, err) < 0)
+		if (cgroup_kill(group->cgroup, KILL_WAIT_MS, err) < 0)
 			return error_wrap(err, "end what is left in %s", group->cgroup);
 		return 0;
 	}
@@ -261,9 +335,13 @@ int process_group_open(struct process_group *group, const char *name, struct err
 	return 0;
 }
 
-/* Without cgroups: a child of ours that was not started here, so an orphan of the action. */
+/* A child of ours that was not started here, so an orphan of the action; 0: none. */
 static pid_t orphan_of(pid_t parent)
 {
+	siginfo_t info;
+	/* Mostly there is no child at all, and nothing to look for. */
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD)
+		return 0;
 	DIR *dir = opendir("/proc");
 	pid_t found = 0;
 	for (struct dirent *entry; dir && found == 0 && (entry = readdir(dir)) != NULL;) {
@@ -288,38 +366,45 @@ static pid_t orphan_of(pid_t parent)
 	return found;
 }
 
-static int kill_without_cgroup(pid_t leader, struct error *err)
+/* Ends the first process's own group (0: not asked for), and every orphan: all there is without
+ * cgroups, and what has left its cgroup with them. */
+static int kill_orphans(pid_t leader, int wait_ms, struct error *err)
 {
-	int64_t deadline = clock_monotonic_ms() + KILL_WAIT_MS;
-	kill(-leader, SIGKILL);
+	int64_t deadline = clock_monotonic_ms() + wait_ms;
+	if (leader > 0)
+		kill(-leader, SIGKILL);
 	for (;;) {
 		reap_all();
-		bool group_alive = kill(-leader, 0) == 0;
+		bool group_alive = leader > 0 && kill(-leader, 0) == 0;
 		pid_t orphan = orphan_of(getpid());
 		if (orphan > 0)
 			kill(orphan, SIGKILL);
 		if (!group_alive && orphan == 0)
 			return 0;
 		if (clock_monotonic_ms() > deadline)
-			return error_set(err, ERROR_TIMEOUT,
-					 "processes of the action do not end after SIGKILL (stuck "
-					 "in the kernel?)");
+			return still_there(orphan > 0 ? orphan : leader, err);
 		pause_ms(5);
 	}
 }
 
 int process_group_kill(struct process_group *group, struct error *err)
 {
-	if (group->cgroup[0])
-		return cgroup_kill(group->cgroup, err);
-	return group->leader > 0 ? kill_without_cgroup(group->leader, err) : 0;
+	/* Who was asked to end and did not is not waited for again. */
+	int wait_ms = group->stuck ? 0 : KILL_WAIT_MS;
+	group->stuck = true;
+	if (group->cgroup[0] && cgroup_kill(group->cgroup, wait_ms, err) < 0)
+		return -1;
+	if (group->leader > 0 &&
+	    kill_orphans(group->cgroup[0] ? 0 : group->leader, wait_ms, err) < 0)
+		return -1;
+	group->stuck = false;
+	return 0;
 }
 
 void process_group_close(struct process_group *group)
 {
 	struct error ignored;
-	process_group_kill(group, &ignored);
-	if (group->cgroup[0])
+	if (process_group_kill(group, &ignored) == 0 && group->cgroup[0])
 		cgroup_remove(group->cgroup);
 	reap_all();
 	*group = (struct process_group){.leader = 0};
@@ -394,7 +479,7 @@ static int make_mounts_private(void)
 }
 
 static void __attribute__((noreturn))
-child(const struct process_options *options, int pipe_fd, pid_t parent)
+child(const struct process_options *options, char **environment, int pipe_fd, pid_t parent)
 {
 	if (options->group) {
 		if (setsid() < 0)
@@ -402,6 +487,9 @@ child(const struct process_options *options, int pipe_fd, pid_t parent)
 		if (options->group->cgroup[0] &&
 		    write_file_at(options->group->cgroup, "cgroup.procs", "0") < 0)
 			give_up(pipe_fd, "join the action's cgroup");
+		char text[16];
+		snprintf(text, sizeof(text), "%d", OOM_FIRST);
+		write_file_at("/proc/self", "oom_score_adj", text);
 	}
 	if (options->die_with_parent) {
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -426,15 +514,48 @@ child(const struct process_options *options, int pipe_fd, pid_t parent)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	if (options->environment)
-		environ = (char **)(uintptr_t)options->environment;
+	if (environment)
+		environ = environment;
 	execvp(options->argv[0], (char *const *)(uintptr_t)options->argv);
 	give_up(pipe_fd, "");
+}
+
+/*
+ * The environment of a program, NULL for the caller's as it is. Without cgroups it names the
+ * outermost group, so that a later life finds the program again. The list is the caller's to free,
+ * its words are not.
+ */
+static char **marked_environment(const struct process_options *options, const char *mark)
+{
+	char **from = options->environment ? (char **)(uintptr_t)options->environment : environ;
+	size_t count = 0;
+	while (from && from[count])
+		count++;
+	char **list = calloc(count + 2, sizeof(*list));
+	if (!list)
+		abort();
+	size_t used = 0;
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(from[i], MARK "=", strlen(MARK "=")) != 0)
+			list[used++] = from[i];
+	if (mark)
+		list[used++] = (char *)(uintptr_t)mark;
+	return list;
+}
+
+static char *mark_of(const struct process_group *group)
+{
+	const char *outer = getenv(MARK);
+	if (outer)
+		return text_format(MARK "=%s", outer);
+	return group && !group->cgroup[0] ? text_format(MARK "=%s", group->name) : NULL;
 }
 
 int process_start(const struct process_options *options, pid_t *ret_pid, struct error *err)
 {
 	int ends[2];
+	auto_free char *mark = mark_of(options->group);
+	auto_free char **environment = marked_environment(options, mark);
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_sys(err, "pipe");
 	auto_close int read_end = ends[0];
@@ -442,7 +563,7 @@ int process_start(const struct process_options *options, pid_t *ret_pid, struct 
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0)
-		child(options, ends[1], parent);
+		child(options, environment, ends[1], parent);
 	int fork_errno = errno;
 	close(ends[1]);
 	if (pid < 0)
@@ -457,7 +578,7 @@ int process_start(const struct process_options *options, pid_t *ret_pid, struct 
 		return error_errno(err, failure.errnum, "start %s%s%s", options->argv[0],
 				   failure.what[0] ? ": " : "", failure.what);
 	}
-	children_add(pid);
+	children_add(pid, options->unattended);
 	if (options->group)
 		options->group->leader = pid;
 	*ret_pid = pid;

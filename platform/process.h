@@ -13,12 +13,14 @@
 
 /*
  * A group of processes that can be ended as one: a cgroup v2 (cgroup.kill) where there is one, else
- * the process group and whatever was re-parented to us (the caller is made a subreaper).
- * Zero-initialise.
+ * the process group; and whatever was re-parented to us (the caller is made a subreaper), which
+ * with a cgroup is what has left it. Zero-initialise.
  */
 struct process_group {
+	char name[224];
 	char cgroup[512]; /* directory, "" without cgroup v2 */
 	pid_t leader;     /* pid and process group of the first process; 0 before it is started */
+	bool stuck;       /* a process of it did not end when it was killed */
 };
 
 /*
@@ -29,18 +31,24 @@ struct process_group {
 int process_group_open(struct process_group *group, const char *name, struct error *err);
 
 /* Ends every process of the group with SIGKILL and waits (at most 10 s) until all are gone.
- * ERROR_TIMEOUT names one that stays. */
+ * ERROR_TIMEOUT names one that stays, and where in the kernel it waits. */
 int process_group_kill(struct process_group *group, struct error *err);
 
-/* Kills what is left, removes the cgroup. Safe to call on a zeroed group. */
+/* Kills what is left, and removes the cgroup when nothing is. What process_group_kill() has waited
+ * for in vain is not waited for again. Safe to call on a zeroed group. */
 void process_group_close(struct process_group *group);
 
 /*
- * Ends and removes every group of a former life of the same owner. Called once at start. owner
- * tells two workers on one machine apart (their groups' names begin with it); what is not a letter
- * or digit in it becomes '-'.
+ * Ends and removes every group of a former life of the same owner; without cgroups, every process
+ * that has a variable of its environment from them. Called once at start. owner tells two workers
+ * on one machine apart (their groups' names begin with it); what is not a letter or digit in it
+ * becomes '-'.
  */
 void process_groups_claim(const char *owner);
+
+/* Has the kernel take this process last when memory runs out. Those that are started with a group
+ * are taken first, before the machine's other services. */
+void process_outlive_others(void);
 
 struct process_options {
 	const char *const *argv;        /* argv[0] is the program, found in PATH */
@@ -56,6 +64,7 @@ struct process_options {
 	const char *working_directory; /* NULL: the caller's */
 	const char *chroot;            /* NULL: none */
 	bool die_with_parent;
+	bool unattended; /* process_wait() will not be called for it */
 };
 
 /* Starts a program; -1 also when the program cannot be executed (ERROR_NOT_FOUND, ERROR_DENIED …;
