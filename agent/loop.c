@@ -54,6 +54,7 @@ struct loop {
 	unsigned failures;        /* in a row */
 	int64_t failing_since_ms; /* with failures */
 	int64_t said_ms;
+	int64_t worked_ms; /* when the server has last taken or handed out something */
 	unsigned refusals; /* of reports, for good, in a row */
 	struct done done;
 };
@@ -114,7 +115,15 @@ static void server_works(struct loop *loop)
 {
 	server_answers(loop);
 	news_forget(&loop->news);
-	wait_ms(SETTLE_MS);
+	loop->worked_ms = clock_monotonic_ms();
+}
+
+/* Before every call: the time that an action begins or takes needs no waiting. */
+static void settle(const struct loop *loop)
+{
+	int64_t left = loop->worked_ms + SETTLE_MS - clock_monotonic_ms();
+	if (loop->worked_ms > 0 && left > 0)
+		wait_ms(left);
 }
 
 /* One try. True: it is answered for good, see *ret_taken. */
@@ -124,6 +133,7 @@ static bool try_report(struct loop *loop, const struct action_request *request,
 {
 	struct error err = {.kind = ERROR_NONE};
 	*ret_taken = false;
+	settle(loop);
 	switch (loop->transport->operations->report(loop->transport, request, task, report, &err)) {
 	case TRANSPORT_OK:
 		server_works(loop);
@@ -336,6 +346,7 @@ int loop_run(struct transport *transport, const struct config *config)
 		auto_request struct action_request request = {.timeout_s = 0};
 		struct transport_task task = {.task_id = NULL};
 		struct error err = {.kind = ERROR_NONE};
+		settle(&loop);
 		int64_t asked_ms = clock_monotonic_ms();
 		switch (transport->operations->get(transport, &request, &task, &err)) {
 		case TRANSPORT_OK:

@@ -15,17 +15,18 @@
 #include "platform/cleanup.h"
 #include "platform/log.h"
 
-static bool is_mounted_here(dev_t device)
+static unsigned mounts_here(dev_t device)
 {
+	unsigned count = 0;
 	auto_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	auto_free char *line = NULL;
 	size_t line_size = 0;
 	while (file && getline(&line, &line_size, file) > 0) {
 		unsigned maj, min;
 		if (sscanf(line, "%*d %*d %u:%u", &maj, &min) == 2 && makedev(maj, min) == device)
-			return true;
+			count++;
 	}
-	return false;
+	return count;
 }
 
 static bool detach_if_on(const char *loop, dev_t device)
@@ -44,18 +45,31 @@ static bool detach_if_on(const char *loop, dev_t device)
 	return true;
 }
 
-unsigned loop_detach_from(const char *device)
+static unsigned detach_all(dev_t device)
 {
-	struct stat status;
-	if (stat(device, &status) < 0 || !S_ISBLK(status.st_mode) ||
-	    is_mounted_here(status.st_rdev))
-		return 0;
 	unsigned count = 0;
 	DIR *dir = opendir("/sys/block");
 	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;)
 		if (strncmp(entry->d_name, "loop", 4) == 0 && strlen(entry->d_name) < 32)
-			count += detach_if_on(entry->d_name, status.st_rdev);
+			count += detach_if_on(entry->d_name, device);
 	if (dir)
 		closedir(dir);
 	return count;
+}
+
+unsigned loop_detach_from(const char *device)
+{
+	struct stat status;
+	if (stat(device, &status) < 0 || !S_ISBLK(status.st_mode) ||
+	    mounts_here(status.st_rdev) > 0)
+		return 0;
+	return detach_all(status.st_rdev);
+}
+
+unsigned loop_detach_below(const char *path)
+{
+	struct stat status;
+	return stat(path, &status) == 0 && mounts_here(status.st_dev) == 1
+		       ? detach_all(status.st_dev)
+		       : 0;
 }

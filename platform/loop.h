@@ -12,4 +12,7 @@
  */
 unsigned loop_detach_from(const char *device);
 
+/* The same for a file system that is mounted at path, and nowhere else in this mount namespace. */
+unsigned loop_detach_below(const char *path);
+
 #endif

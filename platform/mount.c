@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "platform/disk_select.h"
+#include "platform/loop.h"
 #include "platform/partition.h"
 #include "platform/text.h"
 
@@ -138,7 +140,14 @@ int mount_finish_tree(struct mount_point *mount_point, struct error *err)
 	while (last_mount_below(mount_point->path, below, sizeof(below)))
 		if (umount2(below, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 			break;
-	return mount_finish(mount_point, err);
+	/* Loop devices on its files would keep it busy. udev may look at one that is just going. */
+	unsigned detached = loop_detach_below(mount_point->path);
+	int result = mount_finish(mount_point, err);
+	for (int tries = 0; result < 0 && detached && err->code == EBUSY && tries < 100; tries++) {
+		poll(NULL, 0, 20);
+		result = mount_finish(mount_point, err);
+	}
+	return result;
 }
 
 void mount_abandon(struct mount_point *mount_point)

@@ -27,7 +27,7 @@ int mount_open(struct mount_point *mount_point, const char *device, const char *
 /* Writes everything to the device and unmounts; both are checked. */
 int mount_finish(struct mount_point *mount_point, struct error *err);
 
-/* The same for a mount with others below it: these go first. */
+/* The same for a mount with others below it, and loop devices on its files: these go first. */
 int mount_finish_tree(struct mount_point *mount_point, struct error *err);
 
 /* Unmounts without a word, lazily: for the way out on failure. */

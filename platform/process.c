@@ -165,6 +165,22 @@ static pid_t cgroup_member(const char *directory)
 	return pid;
 }
 
+/* The same, also of those below it. */
+static pid_t cgroup_member_below(const char *directory)
+{
+	pid_t pid = cgroup_member(directory);
+	DIR *dir = opendir(directory);
+	for (struct dirent *entry; dir && pid == 0 && (entry = readdir(dir)) != NULL;) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		auto_free char *below = text_format("%s/%s", directory, entry->d_name);
+		pid = cgroup_member_below(below);
+	}
+	if (dir)
+		closedir(dir);
+	return pid;
+}
+
 /* Whether any process is left in a cgroup or in one below it. */
 static bool cgroup_populated(const char *directory)
 {
@@ -216,7 +232,7 @@ static int cgroup_kill(const char *directory, int wait_ms, struct error *err)
 			kill(pid, SIGKILL);
 		reap_all();
 		if (clock_monotonic_ms() > deadline)
-			return still_there(pid, err);
+			return still_there(cgroup_member_below(directory), err);
 	}
 	return 0;
 }

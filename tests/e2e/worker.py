@@ -316,12 +316,13 @@ class Worker:
     flags, environment   what it is started with, besides server and id; environment replaces the usual one's entries
     before               shell commands that run before it in a mount namespace of their own ("umount /sys/fs/cgroup")
     wrap                 the words of a program that starts it ("nsenter", "--net=...")
+    program              another binary than TINK_WORKER
     """
 
-    def __init__(self, station, agent, flags=(), environment=None, umask="022", before=None, connect=True, wrap=()):
+    def __init__(self, station, agent, flags=(), environment=None, umask="022", before=None, connect=True, wrap=(), program=None):
         self.station, self.agent, self.number = station, agent, next(_numbers)
         self.flags, self.environment, self.umask, self.before = list(flags), environment or {}, umask, before
-        self.connect, self.wrap = connect, list(wrap)
+        self.connect, self.wrap, self.program = connect, list(wrap), program or BINARY
         self.log_path = station.folder / f"worker-{self.number}.log"
         self.note_path = station.folder / f"reboot-{self.number}"
         self.cgroup = None
@@ -333,7 +334,7 @@ class Worker:
         if self.cgroup is None and (base := cgroup2()):
             self.cgroup = base / f"tink-test-{os.getpid()}-{self.number}"
             self.cgroup.mkdir()
-        argv = [*self.wrap, str(BINARY)]
+        argv = [*self.wrap, str(self.program)]
         if self.connect:
             argv += ["--grpc-server", self.station.server.authority, "--grpc-tls=false", "--id", self.agent,
                      "--grpc-retry-interval", "200ms", "--backoff-max-interval", "100ms",

@@ -322,6 +322,70 @@ static void ends_what_a_former_life_has_left(void **state)
 	assert_false(is_alive(foreign_pid));
 }
 
+/* It moves to the top of the tree, as root may: it is still our child's child. */
+static void ends_what_has_left_its_cgroup(void **state)
+{
+	(void)state;
+	struct error err;
+	struct process_group group;
+	assert_ok(process_group_open(&group, "test", &err));
+	if (!group.cgroup[0])
+		skip_because("there is no cgroup v2 that can be written");
+	static const char script[] = "setsid sh -c 'echo $$ >$0/../cgroup.procs; echo $$; "
+				     "exec sleep 1000 >/dev/null' $1 & wait";
+	pid_t pid;
+	start_family(&group, script, &pid, 1);
+	assert_ok(process_group_kill(&group, &err));
+	assert_false(is_alive(pid));
+	process_group_close(&group);
+}
+
+/* A machine without cgroups: a later life finds them by their environment. */
+static void ends_marked_processes_of_a_former_life(void **state)
+{
+	(void)state;
+	struct error err;
+	struct process_group group;
+	char owner[64], mark[128];
+	snprintf(owner, sizeof(owner), "marked:%d", (int)getpid());
+	process_groups_claim(owner);
+	assert_ok(process_group_open(&group, "action", &err));
+	if (group.cgroup[0])
+		rmdir(group.cgroup);
+	group.cgroup[0] = '\0';
+	pid_t pids[2];
+	static const char script[] =
+		"setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' & echo $$; "
+		"tr '\\0' '\\n' </proc/$$/environ | grep -c ^TINK_WORKER_GROUP= >&2; wait";
+	start_family(&group, script, pids, 2);
+	snprintf(mark, sizeof(mark), "TINK_WORKER_GROUP=%s", group.name);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pids[0]);
+	auto_buffer struct buffer environment = {.cap = 1 << 20};
+	assert_ok(buffer_read_file(&environment, path, &err));
+	assert_non_null(memmem(environment.data, environment.size, mark, strlen(mark)));
+	process_group_close(&group);
+	assert_false(is_alive(pids[0]));
+	assert_false(is_alive(pids[1]));
+}
+
+/* More of them than there is room for children that are waited for. */
+static void forgets_processes_that_nobody_waits_for(void **state)
+{
+	(void)state;
+	struct error err;
+	const struct process_options options = {.argv = (const char *const[]){"true", NULL},
+						.stdin_fd = -1,
+						.stdout_fd = -1,
+						.stderr_fd = -1,
+						.unattended = true};
+	for (int i = 0; i < 80; i++) {
+		pid_t pid;
+		assert_ok(process_start(&options, &pid, &err));
+		assert_ok(process_run((const char *const[]){"true", NULL}, &err));
+	}
+}
+
 static void closes_what_was_never_opened(void **state)
 {
 	(void)state;
@@ -396,6 +460,9 @@ int main(void)
 		cmocka_unit_test(ends_them_without_cgroups),
 		cmocka_unit_test(ends_what_is_in_cgroups_below),
 		cmocka_unit_test(ends_what_a_former_life_has_left),
+		cmocka_unit_test(ends_what_has_left_its_cgroup),
+		cmocka_unit_test(ends_marked_processes_of_a_former_life),
+		cmocka_unit_test(forgets_processes_that_nobody_waits_for),
 		cmocka_unit_test(closes_what_was_never_opened),
 		cmocka_unit_test(ends_with_its_parent),
 		cmocka_unit_test(keeps_mounts_to_itself),
