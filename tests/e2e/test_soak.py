@@ -56,7 +56,7 @@ def test_workflows_in_a_row(make_station, images):
                {"name": "reboot", "image": REBOOT}]
     ends = {5: ({"name": "it", "image": "quay.io/acme/nonsense"}, "FAILED"),
             6: (station.cexec(disk, "echo no; kill -SEGV $$"), "FAILED"),
-            7: ({**actions[0], "environment": {**actions[0]["environment"], "DEST_PATH": ""}}, "FAILED")}
+            7: ({**actions[0], "name": "it", "environment": {**actions[0]["environment"], "DEST_PATH": ""}}, "FAILED")}
     begin_s = time.monotonic()
     first = None
     for number in range(1, count + 1):
