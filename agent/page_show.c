@@ -85,18 +85,6 @@ static void draw(void *context, struct screen *screen)
 	page_draw(&source->page, screen);
 }
 
-int page_console_main(void)
-{
-	static struct source source = {.page = {.interactive = true}, .path = STATUS_PATH};
-	const struct console_page page = {
-		.context = &source, .line = take_line, .look = look, .draw = draw};
-	struct error err;
-	if (console_copy(STDIN_FILENO, &page, &err) == 0)
-		return 0;
-	fprintf(stderr, "tink-worker: %s\n", err.text);
-	return 1;
-}
-
 static void read_log(struct source *source)
 {
 	static char raw[LOG_TAIL + 1], clean[PAGE_LINE_SIZE];
@@ -117,6 +105,21 @@ static void read_log(struct source *source)
 		take_line(source, clean);
 		at += length;
 	}
+}
+
+int page_console_main(void)
+{
+	static struct source source = {.page = {.interactive = true}, .path = STATUS_PATH};
+	const struct console_page page = {
+		.context = &source, .line = take_line, .look = look, .draw = draw};
+	struct error err;
+	/* Started again in the middle of a machine's life: the lines before are there already. */
+	if (access(STATUS_PATH, F_OK) == 0)
+		read_log(&source);
+	if (console_copy(STDIN_FILENO, &page, &err) == 0)
+		return 0;
+	fprintf(stderr, "tink-worker: %s\n", err.text);
+	return 1;
 }
 
 int page_status_main(const char *path, FILE *out)
