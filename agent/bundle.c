@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "agent/attributes.h"
 #include "agent/bundle_tables.h"
 #include "agent/signals.h"
 #include "platform/clock.h"
@@ -174,6 +175,19 @@ static void add_printed(struct bundle *bundle, const char *name,
 	free(data);
 }
 
+static void print_inventory(const struct config *config, FILE *out)
+{
+	auto_inventory struct inventory inventory;
+	char dropped[256];
+	(void)config;
+	inventory_read(&inventory);
+	struct attributes *attributes =
+		attributes_make(&inventory, FILE_MOST / 2, dropped, sizeof(dropped));
+	auto_free char *text = attributes_json(attributes, true);
+	attributes_free(attributes);
+	fprintf(out, "%s\n", text);
+}
+
 /* Last: it says what is missing. */
 static void add_about(struct bundle *bundle)
 {
@@ -233,6 +247,7 @@ int bundle_make(const struct config *config, enum compression compression, struc
 	add_logs(&bundle);
 	add_kernel_messages(&bundle);
 	add_printed(&bundle, "config.txt", config_print);
+	add_printed(&bundle, "inventory.json", print_inventory);
 	add_printed(&bundle, "disks/disks.txt", bundle_print_disks);
 	add_printed(&bundle, "network/interfaces.txt", bundle_print_network);
 	add_system_files(&bundle);

@@ -166,6 +166,13 @@ static void log_settings_without_effect(const struct config *config)
 				 config_settings[id].name);
 }
 
+/* In the log, as standard error may be read by nobody. */
+static int cannot_start(const struct error *err)
+{
+	log_error("the worker cannot start", "error", err->text);
+	return EXIT_USAGE;
+}
+
 static int work(struct config *config)
 {
 	struct error err;
@@ -176,17 +183,15 @@ static int work(struct config *config)
 	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
 		    config_text(config, SETTING_SYSLOG_HOST));
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
-		return err.kind == ERROR_CANCELLED ? EXIT_OK : usage_error(&err);
+		return err.kind == ERROR_CANCELLED ? EXIT_OK : cannot_start(&err);
 	logs_trust(config);
 	if (tls_prepare(config, &err) < 0)
-		return usage_error(&err);
+		return cannot_start(&err);
 	const char *file = workflow_wanted(config);
-	if (file && workflow_open(config, file, signals_fd(), &transport, &err) < 0) {
-		logs_stop();
+	if (file && workflow_open(config, file, signals_fd(), &transport, &err) < 0)
 		return fail(&err);
-	}
 	if (!file && transport_open(config, signals_fd(), &transport, &err) < 0)
-		return usage_error(&err);
+		return cannot_start(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);
 	struct transport *inner = transport;
 	transport = watch_transport(transport);
@@ -200,7 +205,6 @@ static int work(struct config *config)
 	int status = loop_run(transport, config);
 	if (file)
 		status = workflow_finish(inner);
-	logs_stop();
 	return status;
 }
 
@@ -287,6 +291,7 @@ static int with_settings(int argc, char *const *argv, const char *first)
 		result = fail(&err);
 	} else if (command[0] == '\0') {
 		result = work(&config);
+		logs_stop();
 	} else if (strcmp(command, "run") == 0) {
 		result = run_by_hand(&config, argc, argv);
 	} else if (strcmp(command, "config") == 0 && argc == 0) {

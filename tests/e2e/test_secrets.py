@@ -245,7 +245,7 @@ def test_secrets_of_the_kernel_command_line(station):
     for name, content in files.items():
         look_through(name, content)
     assert b"registry_password=*** docker_registry=registry.example" in files["system/cmdline.txt"]
-    assert {"about.txt", "config.txt", "dmesg.txt", "disks/disks.txt", "network/interfaces.txt"} <= set(files)
+    assert {"about.txt", "config.txt", "dmesg.txt", "inventory.json", "disks/disks.txt", "network/interfaces.txt"} <= set(files)
     shown = subprocess.run([BINARY, *flags, "config"], check=True, capture_output=True).stdout
     look_through("config", shown)
 
