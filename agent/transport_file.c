@@ -24,6 +24,7 @@ struct outcome {
 	uint64_t tries;
 	int64_t duration_ms; /* of all tries */
 	char *words;         /* what was done, or why not; NULL: nothing to say */
+	char *handler;       /* what became of its on-failure or on-timeout; NULL: none ran */
 };
 
 struct file_transport {
@@ -185,6 +186,9 @@ static void print_table(const struct file_transport *self, FILE *out)
 		if (outcome->tries > 1)
 			fprintf(out, " (try %zu)", (size_t)outcome->tries);
 		fputs("\n", out);
+		if (outcome->handler)
+			fprintf(out, "     then  %.*s\n", (int)strcspn(outcome->handler, "\n"),
+				outcome->handler);
 	}
 }
 
@@ -244,17 +248,22 @@ static enum transport_answer take_report(struct transport *transport,
 					 const struct report *report, struct error *err)
 {
 	struct file_transport *self = self_of(transport);
-	(void)request;
 	(void)task;
 	(void)err;
-	if (report->state == REPORT_RUNNING) {
+	if (self->in_handler && report->state != REPORT_RUNNING) {
+		self->outcomes[self->at].handler =
+			text_format("%s: %s, %s", request->name, report_state_name(report->state),
+				    report->text);
+		/* It may be a reboot that comes next. */
+		sum_up(self);
+	} else if (report->state == REPORT_RUNNING) {
 		self->interrupted = self->running_told;
 		if (!self->in_handler && self->at < self->workflow->count)
 			self->outcomes[self->at].state = STATE_RUNNING;
 		if (self->interrupted && !self->in_handler)
 			set_words(&self->outcomes[self->at], report->text);
 		self->running_told = true;
-	} else if (!self->in_handler) {
+	} else {
 		take_end(self, report);
 	}
 	return TRANSPORT_OK;
@@ -263,8 +272,10 @@ static enum transport_answer take_report(struct transport *transport,
 static void close_file(struct transport *transport)
 {
 	struct file_transport *self = self_of(transport);
-	for (size_t i = 0; i < self->workflow->count; i++)
+	for (size_t i = 0; i < self->workflow->count; i++) {
 		free(self->outcomes[i].words);
+		free(self->outcomes[i].handler);
+	}
 	free(self->outcomes);
 	workflow_free(self->workflow);
 	free(self->name);

@@ -158,6 +158,8 @@ def test_on_failure(station):
     worker, status = run(station, "--file", path)
     assert status == 1
     assert [word for _, word in worker.notes] == ["poweroff"]
+    # Said before the machine goes down.
+    assert worker.log.index("then  wrong (on-failure): SUCCESS, ") < worker.log.index("powering off")
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["action", "workflow"])
