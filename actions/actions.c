@@ -74,6 +74,14 @@ const struct action *action_by_name(const char *name)
 	return NULL;
 }
 
+bool action_takes_command(const struct action *action)
+{
+	const struct param *param = action->params;
+	while (param->name && !param->option)
+		param++;
+	return param->name != NULL;
+}
+
 static bool policy_allows(const struct action_policy *policy, const char *registry)
 {
 	const char *list = policy ? policy->native_registries : NULL;

@@ -38,6 +38,10 @@ const struct action *action_find(const struct action_request *request,
 /* The action of that very name (or alias); NULL when there is none. */
 const struct action *action_by_name(const char *name);
 
+/* Whether the request's command tells the action what to do: then running it with another command
+ * is something else, and not the same work once more. */
+bool action_takes_command(const struct action *action);
+
 /*
  * What a command plainly means: AFTER_REBOOT or AFTER_POWEROFF for reboot, poweroff, shutdown and
  * for shells that only do this, by these programs or by writing b or o to /proc/sysrq-trigger;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "actions/actions.h"
 #include "actions/request.h"
 #include "platform/log.h"
 
@@ -28,6 +29,14 @@ void aftermath_run(const struct action *action, const struct action_request *req
 							     : NULL;
 	if (!command || !command[0])
 		return;
+	/* An action that does its work whatever its command is would do it once more: write the
+	 * disk again. */
+	if (!action_takes_command(action)) {
+		log_error("the command for this case cannot be run without containers", "workflow",
+			  request->workflow_id, "action", request->name, "command", name);
+		error_append(&result->error, " (%s cannot be run without containers)", name);
+		return;
+	}
 	auto_request struct action_request again;
 	action_request_copy(request, &again);
 	replace_command(&again, command);

@@ -278,10 +278,8 @@ static void read_handler(struct reader *reader, const struct yaml_node *node, co
 	if (!*list || !action->action)
 		return;
 	uint32_t delay_s;
-	bool takes_command = false;
-	for (const struct param *param = action->action->params; param->name; param++)
-		takes_command = takes_command || param->option;
-	if (!takes_command && command_meaning(*list, &delay_s) == AFTER_NOTHING)
+	if (!action_takes_command(action->action) &&
+	    command_meaning(*list, &delay_s) == AFTER_NOTHING)
 		wrong(reader, command,
 		      "%s: %s takes no command; without containers only a reboot or power-off "
 		      "can be run",
