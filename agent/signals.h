@@ -10,7 +10,8 @@
 #include "platform/error.h"
 
 /* Blocks SIGTERM, SIGINT and (unless it is ignored) SIGHUP and opens a descriptor that becomes
- * readable when one comes. Also ignores SIGPIPE, and takes SIGALRM for itself. */
+ * readable when one comes. Also ignores SIGPIPE, and takes SIGALRM for itself. To be called before
+ * there are threads. */
 int signals_open(struct error *err);
 
 /* The descriptor: to be polled, not read. 0 before signals_open(). */

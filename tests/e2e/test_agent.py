@@ -247,13 +247,13 @@ def test_action_of_a_deleted_workflow_is_ended(make_station, images):
 
 
 def test_stopped_while_the_report_cannot_be_delivered(station):
-    """It ends at once; the action is run again by the next worker."""
+    """It tries for some seconds more; the action is run again by the next worker."""
     station.server.fault("status", state="SUCCESS", times=-1, code="UNAVAILABLE")
     workflow = station.submit({"name": "it", "image": REBOOT})
     station.first.wait_log("could not be delivered")
     begin_s = time.monotonic()
     assert station.first.stop() == 0
-    assert time.monotonic() - begin_s < 2
+    assert 4 < time.monotonic() - begin_s < 8
     assert station.first.notes == [] and workflow.state == "RUNNING"
     station.server.faults.clear()
     station.first.start()

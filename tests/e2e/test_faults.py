@@ -2,10 +2,12 @@
 
 import pytest
 
-from fault_life import LIFE, LIFE_ROWS
-from fault_matrix import PHASES, ROWS, Bench, run_cell, run_cells, section, table, with_section
-from fault_network import CABLE, CABLE_ROWS, why_not
-from worker import BINARY, HERE, _why_not
+pytest.register_assert_rewrite("fault_life", "fault_matrix", "fault_network")
+
+from fault_life import LIFE, LIFE_ROWS  # noqa: E402
+from fault_matrix import PHASES, ROWS, Bench, run_cell, run_cells, section, table, with_section  # noqa: E402
+from fault_network import CABLE, CABLE_ROWS, why_not  # noqa: E402
+from worker import BINARY, HERE, _why_not  # noqa: E402
 
 TABLE = HERE / "FAULTS.md"
 SERVER = {f"{row.name}-{phase}": (lambda cell, row=row: cell.run(row), {"tls": row.tls}) for row in ROWS for phase in PHASES}

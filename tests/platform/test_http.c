@@ -611,6 +611,41 @@ static void exchanges_on_a_kept_connection(void **state)
 	free(hangs);
 }
 
+/* A call that was given up is not to arrive later: its connection is reset, so that what is not
+ * sent yet never is. */
+static void resets_the_connection_of_a_failed_call(void **state)
+{
+	(void)state;
+	struct error err;
+	char url[64], data[4096];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t size = sizeof(address);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", ntohs(address.sin_port));
+	struct http_client *client = http_client_new(&quick);
+	struct http_response response = {.body = {.cap = 100}};
+	const struct http_request request = {.method = "POST",
+					     .url = url,
+					     .body = "abc",
+					     .body_size = 3,
+					     .http2_prior_knowledge = true,
+					     .timeout_ms = 100};
+	assert_fails(http_exchange(client, &request, &response, &err), ERROR_TIMEOUT, "100 ms");
+	http_client_free(client);
+	buffer_free(&response.body);
+	int peer = accept(fd, NULL, NULL);
+	ssize_t got;
+	while ((got = read(peer, data, sizeof(data))) > 0) {
+	}
+	assert_int_equal(got, -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(peer);
+	close(fd);
+}
+
 static int upload(const char *path, const char *field, struct stream *stream,
 		  struct http_answer *ret_answer, struct error *err)
 {
@@ -949,6 +984,7 @@ int main(void)
 		cmocka_unit_test(sends_streams),
 		cmocka_unit_test(says_why_nothing_was_stored),
 		cmocka_unit_test(exchanges_on_a_kept_connection),
+		cmocka_unit_test(resets_the_connection_of_a_failed_call),
 	};
 	static const char *const proxies[] = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
 	for (size_t i = 0; i < COUNT(proxies); i++)
