@@ -8,6 +8,15 @@
 #include "platform/secret.h"
 #include "platform/text.h"
 
+enum {
+	CLOCK_SLACK_MS = 1000
+};
+
+static int64_t timespec_ms(const struct timespec *when)
+{
+	return (int64_t)when->tv_sec * 1000 + when->tv_nsec / 1000000;
+}
+
 const char *report_state_name(enum report_state state)
 {
 	static const char *const names[] = {"RUNNING", "SUCCESS", "FAILED", "TIMEOUT"};
@@ -48,6 +57,19 @@ void report_alive(struct report *report, const struct action_progress *progress,
 	set_text(report, line);
 }
 
+/* The clock may have been set while the action ran: then the end is right, and the duration. */
+static struct timespec start_of(const struct run_result *result)
+{
+	int64_t start_ms = timespec_ms(&result->start);
+	int64_t before_ms = timespec_ms(&result->stop) - result->duration_ms;
+	int64_t apart_ms = start_ms - before_ms;
+	if (apart_ms > -CLOCK_SLACK_MS && apart_ms < CLOCK_SLACK_MS)
+		return result->start;
+	if (before_ms < 0)
+		before_ms = 0;
+	return (struct timespec){.tv_sec = before_ms / 1000, .tv_nsec = before_ms % 1000 * 1000000};
+}
+
 void report_result(struct report *report, const struct run_result *result)
 {
 	static const enum report_state states[] = {
@@ -59,7 +81,7 @@ void report_result(struct report *report, const struct run_result *result)
 	/* An interruption is no kind of failure: its report begins with the word itself. */
 	bool kind = result->state != RUN_INTERRUPTED;
 	*report = (struct report){.state = states[result->state],
-				  .start = result->start,
+				  .start = start_of(result),
 				  .stop = result->stop,
 				  .duration_ms = result->duration_ms};
 	if (result->state == RUN_SUCCESS)

@@ -43,7 +43,8 @@ void report_alive(struct report *report, const struct action_progress *progress,
 
 /*
  * The final report: with success what was done; else "<kind>: <reason>" and the last lines of
- * output. A result of RUN_INTERRUPTED stays RUNNING, "interrupted …": FAILED would end the
+ * output. A start that the clock's being set has parted from the end is put right. A result of
+ * RUN_INTERRUPTED stays RUNNING, "interrupted …": FAILED would end the
  * workflow, and the server hands the action out again.
  */
 void report_result(struct report *report, const struct run_result *result);

@@ -64,6 +64,38 @@ static void tells_a_timeout_from_an_interruption(void **state)
 	assert_string_equal(report_state_name(REPORT_TIMEOUT), "TIMEOUT");
 }
 
+/* From 1970 to 100 s, from the future, and before there was time. */
+static void survives_the_clock_being_set(void **state)
+{
+	(void)state;
+	static const struct {
+		int64_t start, stop, expected;
+	} cases[] = {{0, 163, 100}, {9999, 163, 100}, {9999, 20, 0}, {100, 163, 100}};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct report report;
+		struct run_result result = failed(ERROR_FAILED, "x");
+		result.start.tv_sec = cases[i].start;
+		result.stop.tv_sec = cases[i].stop;
+		report_result(&report, &result);
+		assert_int_equal(report.start.tv_sec, cases[i].expected);
+		assert_int_equal(report.stop.tv_sec, cases[i].stop);
+		assert_int_equal(report.duration_ms, 63000);
+	}
+}
+
+static void tells_an_interruption_as_such(void **state)
+{
+	(void)state;
+	struct report report;
+	struct run_result result = failed(ERROR_CANCELLED, "interrupted, while writing");
+	result.state = RUN_INTERRUPTED;
+	report_result(&report, &result);
+	assert_string_equal(report.text, "interrupted, while writing");
+	struct action_progress progress = {.phase = ""};
+	report_alive(&report, &progress, 61999);
+	assert_string_equal(report.text, "running, 1m1s after the start");
+}
+
 static void begins_with_running(void **state)
 {
 	(void)state;
@@ -175,6 +207,8 @@ int main(void)
 		cmocka_unit_test(tells_what_was_done),
 		cmocka_unit_test(tells_why_and_the_last_lines),
 		cmocka_unit_test(tells_a_timeout_from_an_interruption),
+		cmocka_unit_test(survives_the_clock_being_set),
+		cmocka_unit_test(tells_an_interruption_as_such),
 		cmocka_unit_test(begins_with_running),
 		cmocka_unit_test(fails_without_having_run),
 		cmocka_unit_test(stays_within_4_kib_of_utf8),

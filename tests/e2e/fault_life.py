@@ -301,6 +301,35 @@ def _stalled_progress(cell):
     cell.check(1)
 
 
+def _clock_set(cell):
+    """From 1970 to now, while the action runs: its end is now, and its start is as long before as it took."""
+    cell.lost_clock.touch()
+    cell.submit(slow=True)
+    cell.worker.start()
+    cell.server.wait_report("RUNNING", "image", count=2)
+    assert cell.server.reports[0].execution_start_s < 40 * 86400 * 365
+    cell.lost_clock.unlink()
+    report = cell.server.wait_report("SUCCESS", "image")
+    assert abs(report.execution_stop_s - time.time()) < 5
+    assert 3 < report.execution_stop_s - report.execution_start_s < 30
+    cell.finish()
+    cell.check(1)
+
+
+def _idle_at_once(cell):
+    """A server that does not hold the question: asked every 100 to 200 ms here (2.5 to 5 s by default)."""
+    cell.server.long_poll_s = 0
+    cell.worker.start()
+    cell.worker.wait_log("nothing to do")
+    count, begin_s = len(cell.server.calls), time.monotonic()
+    time.sleep(1.5)
+    assert 2 <= len(cell.server.calls) - count <= (time.monotonic() - begin_s) / 0.1 + 1
+    cell.submit()
+    cell.finish()
+    assert cell.worker.log.count("nothing to do") == 1
+    cell.check(1)
+
+
 def _seconds(stamp):
     hours, minutes, seconds = stamp.partition("T")[2].rstrip("Z").split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -331,7 +360,9 @@ _ROWS = [
     ("refused-for-ever", "gets a permanent answer for ever", {"running": (_refused_for_ever, "pauses; SUCCESS when it ends")}),
     ("again", "is given an action again after its SUCCESS", {"end": (_again, "SUCCESS, done as often as asked, with pauses")}),
     ("again-after-doubt", "is given it again as a late RUNNING arrived", {"end": (_again_after_doubt, "told again; SUCCESS, done once")}),
+    ("idle-at-once", "is told at once that there is nothing to do", {"polling": (_idle_at_once, "pauses; SUCCESS, done once")}),
+    ("clock-set", "has its clock set, from 1970 to now", {"action": (_clock_set, "right times; SUCCESS, done once")}),
     ("stalled-progress", "gets no answer to progress when the action ends", {"end": (_stalled_progress, "told within 1.5 s; SUCCESS, done once")}),
 ]
-LIFE = {f"{name}-{phase}": (function, {"call_timeout": False}) for name, _, cells in _ROWS for phase, (function, _) in cells.items()}
+LIFE = {f"{name}-{phase}": (function, {"call_timeout": False, "clock": name == "clock-set"}) for name, _, cells in _ROWS for phase, (function, _) in cells.items()}
 LIFE_ROWS = [(name, title, {phase: seen for phase, (_, seen) in cells.items()}) for name, title, cells in _ROWS]

@@ -50,6 +50,11 @@ class Row:
     connections: int = 1  # of one try
 
     @property
+    def options(self):
+        """Of the Cell."""
+        return {"tls": self.tls, "clock": self.tls}
+
+    @property
     def pattern(self):
         return ".*".join(map(re.escape, self.says.split("…")))
 
@@ -171,9 +176,10 @@ class Bench:
 
 
 class Cell:
-    """A worker, a server, a disk. wrap: see Worker. call_timeout: calls are cut after 2 s, not after a minute and a half."""
+    """A worker, a server, a disk. wrap: see Worker. call_timeout: calls are cut after 2 s, not after a minute and a half.
+    clock: the worker's can be lost, by lost_clock."""
 
-    def __init__(self, bench, name, phase, tls=False, wrap=(), call_timeout=True, **server_options):
+    def __init__(self, bench, name, phase, tls=False, clock=False, wrap=(), call_timeout=True, **server_options):
         self.bench, self.name, self.phase, self.web = bench, name, phase, bench.web
         self.folder = bench.folder / f"{name}-{phase}"
         self.folder.mkdir()
@@ -187,6 +193,7 @@ class Cell:
         environment = {}
         if tls:
             all_flags += ["--grpc-tls=true", "--tls-ca", str(self.certificates["good"].ca)]
+        if clock:
             environment = {"LD_PRELOAD": str(bench.clock), "CLOCK_LOST": str(self.lost_clock)}
         self.worker = Worker(self, AGENT, all_flags, environment=environment, wrap=wrap)
         self.workflow = None

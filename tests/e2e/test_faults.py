@@ -10,7 +10,7 @@ from fault_network import CABLE, CABLE_ROWS, why_not  # noqa: E402
 from worker import BINARY, HERE, _why_not  # noqa: E402
 
 TABLE = HERE / "FAULTS.md"
-SERVER = {f"{row.name}-{phase}": (lambda cell, row=row: cell.run(row), {"tls": row.tls}) for row in ROWS for phase in PHASES}
+SERVER = {f"{row.name}-{phase}": (lambda cell, row=row: cell.run(row), row.options) for row in ROWS for phase in PHASES}
 SERVER_ROWS = [(row.name, f"{row.title}; the log says \"{row.says}\"", {phase: "SUCCESS, done once" for phase in PHASES}) for row in ROWS]
 # Name of a cell: (function, options of the Cell). Those that take longest come first.
 CELLS = {**CABLE, **SERVER, **LIFE}
