@@ -48,6 +48,7 @@ class Row:
     tls: bool = False
     answer: dict = None  # a fault of calls (server/faults.py) instead: of three in a row
     connections: int = 1  # of one try
+    older: bool = False  # also with a server of the older generation
 
     @property
     def options(self):
@@ -98,43 +99,43 @@ def _clock(cell):
     cell.lost_clock.unlink()
 
 
-def _by_proxy(name, title, mode, says):
-    return Row(name, title, lambda cell: _proxy(cell, mode), says)
+def _by_proxy(name, title, mode, says, older=False):
+    return Row(name, title, lambda cell: _proxy(cell, mode), says, older=older)
 
 
-def _by_answer(name, title, says, **fault):
-    return Row(name, title, None, says, answer=fault)
+def _by_answer(name, title, says, older=False, **fault):
+    return Row(name, title, None, says, answer=fault, older=older)
 
 
-def _by_certificate(name, title, says):
-    return Row(name, title, lambda cell: _certificate(cell, name), says, tls=True)
+def _by_certificate(name, title, says, older=False):
+    return Row(name, title, lambda cell: _certificate(cell, name), says, tls=True, older=older)
 
 
 ROWS = [
-    _by_proxy("absent", "nobody listens", "refuse", "Could not connect to server"),
-    Row("restart", "restarts", _restart, "UNAVAILABLE: …"),
+    _by_proxy("absent", "nobody listens", "refuse", "Could not connect to server", older=True),
+    Row("restart", "restarts", _restart, "UNAVAILABLE: …", older=True),
     Row("polite-restart", "restarts after GOAWAY", lambda cell: _restart(cell, 0.2), "UNAVAILABLE: …"),
-    _by_proxy("reset", "resets every connection", "reset", "Connection reset by peer"),
+    _by_proxy("reset", "resets every connection", "reset", "Connection reset by peer", older=True),
     _by_proxy("close", "closes every connection", "close", "UNAVAILABLE: …"),
     # libcurl takes GOAWAY for an invitation to try a call that was not begun again at once, five times.
     Row("goaway", "answers GOAWAY", lambda cell: _proxy(cell, "h2-goaway"), "UNAVAILABLE: …", connections=6),
-    _by_proxy("stall", "takes calls and never answers", "stall", "no answer within 2000 ms"),
-    _by_proxy("html", "is a web server", "html", "UNAVAILABLE: …"),
+    _by_proxy("stall", "takes calls and never answers", "stall", "no answer within 2000 ms", older=True),
+    _by_proxy("html", "is a web server", "html", "UNAVAILABLE: …", older=True),
     _by_proxy("junk", "answers random bytes", "junk", "UNAVAILABLE: …"),
     _by_proxy("bad-gateway", "is a reverse proxy without a server", "h2-502", "the server answered HTTP status 502: is it a Tink server?"),
     _by_proxy("cut-answer", "is cut off in its answer", "h2-cut", "UNAVAILABLE: …"),
     _by_proxy("no-status", "answers without a gRPC status", "h2-no-status", "INTERNAL: the answer ended without a gRPC status"),
-    _by_answer("garbage", "answers what is no protobuf", "no valid … message", kind="garbage"),
-    _by_answer("large", "answers more than 4 MiB", "RESOURCE_EXHAUSTED: the answer is larger than the 4194309 bytes allowed", kind="large"),
+    _by_answer("garbage", "answers what is no protobuf", "no valid … message", kind="garbage", older=True),
+    _by_answer("large", "answers more than 4 MiB", "is larger than", kind="large", older=True),
     _by_answer("empty", "answers OK without a message", "INTERNAL: a gRPC answer of 0 bytes", kind="empty"),
     _by_answer("twice", "answers twice", "INTERNAL: …", kind="twice"),
     _by_answer("unauthenticated", "answers UNAUTHENTICATED", "UNAUTHENTICATED: who are you", kind="status", code="UNAUTHENTICATED",
-               message="who are you"),
+               message="who are you", older=True),
     _by_answer("denied", "answers PERMISSION_DENIED", "PERMISSION_DENIED: not you", kind="status", code="PERMISSION_DENIED",
                message="not you"),
     _by_answer("exhausted", "answers RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED: too many", kind="status", code="RESOURCE_EXHAUSTED",
                message="too many"),
-    _by_certificate("other-authority", "has another authority's certificate", "certificate … see tls-ca"),
+    _by_certificate("other-authority", "has another authority's certificate", "certificate … see tls-ca", older=True),
     _by_certificate("expired", "has an expired certificate",
                     "certificate has expired (the clock of this machine says 20…: if that is right, the server needs a new certificate)"),
     _by_certificate("wrong-name", "has a certificate for another name",
@@ -196,6 +197,8 @@ class Cell:
         if clock:
             environment = {"LD_PRELOAD": str(bench.clock), "CLOCK_LOST": str(self.lost_clock)}
         self.worker = Worker(self, AGENT, all_flags, environment=environment, wrap=wrap)
+        self.is_older = self.server.generation == "older"
+        self.question = "GetWorkflowContexts" if self.is_older else "GetAction"
         self.workflow = None
         self.outage_s = 0.0
         self.connections_of_a_try = 1
@@ -243,9 +246,13 @@ class Cell:
             return
         if phase == "polling":
             self.worker.start()
-            server.wait(lambda: [call for call in server.calls if call.method == "GetAction" and call.peer], what="GetAction")
+            server.wait(lambda: [call for call in server.calls if call.method == self.question and call.agent_id], what=self.question)
             return
         self.submit(slow=phase == "action")
+        if self.is_older and phase == "action":
+            fault = self.older_action("hang")
+            server.wait(lambda: fault.hits, what="a question about the action")
+            return
         fault = server.fault("hang", action="image", state="SUCCESS" if phase == "end" else "RUNNING", skip=phase == "action",
                              seconds=hang.get("answered_after_s"), stored=hang.get("stored", False))
         self.worker.start()
@@ -267,7 +274,12 @@ class Cell:
 
     def answered_badly(self, row):
         """Three answers in a row of the calls of this phase."""
-        fields = {"start": {"method": "GetAction"}, "polling": {"method": "GetAction"}, "running": {"state": "RUNNING"},
+        if self.is_older and self.phase == "action":
+            self.submit(slow=True)
+            fault = self.older_action(times=3, fault=row.answer["kind"], **{key: row.answer[key] for key in row.answer if key != "kind"})
+            self.server.wait(lambda: fault.hits == 3, what="three faults")
+            return
+        fields = {"start": {"method": self.question}, "polling": {"method": self.question}, "running": {"state": "RUNNING"},
                   "action": {"state": "RUNNING", "skip": 1}, "end": {"state": "SUCCESS"}}[self.phase]
         if self.phase == "polling":
             self.server.long_poll_s = 0.3
@@ -275,11 +287,13 @@ class Cell:
             self.server.wait(lambda: len(self.server.calls) > 2, what="polling")
         elif self.phase != "start":
             fields["action"] = "image"
-        fault = self.server.fault(times=3, **fields, **row.answer)
+        # An older server is asked whether it has stored what it did not answer: it has.
+        times = 1 if self.is_older and self.phase in ("running", "end") and row.answer["kind"] != "status" else 3
+        fault = self.server.fault(times=times, **fields, **row.answer)
         self.submit(slow=self.phase == "action")
         if self.phase != "polling":
             self.worker.start()
-        self.server.wait(lambda: fault.hits == 3, what="three faults")
+        self.server.wait(lambda: fault.hits == times, what="the faults")
 
     def run(self, row):
         if row.answer:
@@ -293,9 +307,16 @@ class Cell:
 
     # --- the end
 
+    def older_action(self, fault, **fields):
+        """Progress is not reported to servers of the older generation: they are asked whether they still want the action."""
+        self.worker.start()
+        self.server.wait(lambda: [report for report in self.server.reports if report.state == "RUNNING" and report.code == "OK"], what="RUNNING")
+        return self.server.fault(fault, method="GetWorkflowContexts", **fields)
+
     def finish(self, timeout_s=60):
         self.server.wait_acknowledged(self.workflow, timeout_s=timeout_s)
         self.worker.wait_note()
+        eventually(lambda: not self.worker.others(), 5, "the end of what was started")
 
     def complaints(self):
         return "\n".join(line for line in self.worker.log.splitlines() if " warning " in line)
@@ -330,7 +351,9 @@ class Cell:
         # Pauses of 100 to 200 ms, and one more connection for the progress.
         tries = self.outage_s / 0.1 * self.connections_of_a_try
         assert self.server.proxy.connections <= 12 + 2 * tries, f"{self.server.proxy.connections} connections in {self.outage_s:.1f} s"
-        assert len(self.server.calls) <= 60 + tries, len(self.server.calls)
+        # An older server is asked again and again.
+        questions = self.server.now_s / 0.1 if self.is_older else 0
+        assert len(self.server.calls) <= 60 + tries + questions, len(self.server.calls)
         assert self.processor_s() <= 1.5 + 0.06 * self.server.proxy.connections, f"{self.processor_s()} s of processor time"
 
     def story(self):

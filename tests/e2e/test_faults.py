@@ -4,17 +4,21 @@ import pytest
 
 pytest.register_assert_rewrite("fault_life", "fault_matrix", "fault_network")
 
-from fault_life import LIFE, LIFE_ROWS  # noqa: E402
+from fault_life import LIFE, LIFE_ROWS, OLDER_LIFE, OLDER_LIFE_ROWS  # noqa: E402
 from fault_matrix import PHASES, ROWS, Bench, run_cell, run_cells, section, table, with_section  # noqa: E402
 from fault_network import CABLE, CABLE_ROWS, why_not  # noqa: E402
 from worker import BINARY, HERE, _why_not  # noqa: E402
 
 TABLE = HERE / "FAULTS.md"
 SERVER = {f"{row.name}-{phase}": (lambda cell, row=row: cell.run(row), row.options) for row in ROWS for phase in PHASES}
+OLDER = {f"older-{row.name}-{phase}": (lambda cell, row=row: cell.run(row), {**row.options, "generation": "older"})
+         for row in ROWS if row.older for phase in PHASES}
+OLDER_ROWS = [(f"older-{row.name}", row.title, {phase: "SUCCESS, done once" for phase in PHASES}) for row in ROWS if row.older]
 SERVER_ROWS = [(row.name, f"{row.title}; the log says \"{row.says}\"", {phase: "SUCCESS, done once" for phase in PHASES}) for row in ROWS]
 # Name of a cell: (function, options of the Cell). Those that take longest come first.
-CELLS = {**CABLE, **SERVER, **LIFE}
-TABLES = {"table of servers": list(table("The server …", SERVER_ROWS)), "table of lives": list(table("The worker …", LIFE_ROWS)),
+CELLS = {**CABLE, **SERVER, **OLDER, **LIFE, **OLDER_LIFE}
+TABLES = {"table of servers": list(table("The server …", SERVER_ROWS)), "table of older servers": list(table("The server of the older generation …", OLDER_ROWS)),
+          "table of lives": list(table("The worker …", LIFE_ROWS + OLDER_LIFE_ROWS)),
           "table of cables": list(table("The network …", CABLE_ROWS))}
 
 
