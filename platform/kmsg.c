@@ -82,8 +82,9 @@ bool kmsg_parse(const char *data, size_t size, struct kmsg_record *ret_record)
 	/* Flags, and fields that a later kernel may add. */
 	if (at[-1] == ',') {
 		at = memchr(at, ';', (size_t)(end - at));
-		if (!at++)
+		if (!at)
 			return false;
+		at++;
 	}
 	/* Behind the line stand " KEY=value" lines for machines. */
 	const char *line_end = memchr(at, '\n', (size_t)(end - at));

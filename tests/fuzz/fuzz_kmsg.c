@@ -9,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *exact = malloc(size ? size : 1);
 	struct kmsg_record record;
 	require(exact != NULL);
-	memcpy(exact, data, size);
+	if (size > 0)
+		memcpy(exact, data, size);
 	if (kmsg_parse(exact, size, &record)) {
 		require(record.severity < 8 && record.facility < 128);
 		require(record.program[0] != '\0');
