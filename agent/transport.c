@@ -284,7 +284,8 @@ int transport_open(const struct config *config, int cancel_fd, struct transport 
 	auto_transport struct transport *transport = &tink->transport;
 	if (read_settings(tink, err) < 0)
 		return -1;
-	connect_to(tink, atomic_load(&last_answered) % tink->addresses.count);
+	size_t at = atomic_load(&last_answered);
+	connect_to(tink, at < tink->addresses.count ? at : 0);
 	*ret_transport = take_pointer(transport);
 	return 0;
 }

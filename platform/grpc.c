@@ -415,8 +415,8 @@ enum grpc_status grpc_call_stream(struct grpc_channel *channel, const char *path
 	struct http_response answer = {.body = {.cap = GRPC_STREAM_MAX}};
 	enum grpc_status status =
 		call(channel, path, message, message_size, timeout_ms, &answer, err);
-	const uint8_t *at = answer.body.data, *payload;
-	size_t left = answer.body.size, payload_size;
+	const uint8_t *at = answer.body.data, *payload = NULL;
+	size_t left = answer.body.size, payload_size = 0;
 	while (status == GRPC_OK) {
 		int more = grpc_next_frame(&at, &left, &payload, &payload_size, err);
 		if (more == 0)

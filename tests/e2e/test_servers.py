@@ -298,6 +298,7 @@ def test_upgrade_and_back(station, older, images, when):
         to(("127.0.0.1", older.port))
         again = older.add(worker.agent, note("of-the-old"))
         eventually(lambda: again.over, what="an action of the older server again")
+        eventually(lambda: len(worker.notes) == (3 if when == "idle" else 2), what="all reboots")
         assert older.count("GetAction") <= asked + 2, "asked once, not at every poll"
         assert "is of the current generation" in worker.log and worker.log.count("is of the older generation") == 2
         # What could not be reported to the other generation is not reported to it at all.
