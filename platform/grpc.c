@@ -21,6 +21,7 @@ struct grpc_channel {
 	char *base_url;
 	struct http_options http;
 	char *connect_to;
+	bool kept; /* there is a connection from an earlier call */
 	bool repeated;
 	bool answered;
 };
@@ -324,6 +325,7 @@ static void connect_anew(struct grpc_channel *channel)
 {
 	http_client_free(channel->client);
 	channel->client = http_client_new(&channel->http);
+	channel->kept = false;
 }
 
 /* One call: answer gets the frames. */
@@ -358,6 +360,9 @@ static enum grpc_status call(struct grpc_channel *channel, const char *path, con
 					     .context = &trailers};
 	struct error transport = {.kind = ERROR_NONE};
 	int result = http_exchange(channel->client, &request, answer, &transport);
+	/* libcurl repeats a request, too, whose kept connection ends without a byte. */
+	channel->repeated = channel->kept && answer->fresh_connection;
+	channel->kept = result == 0;
 	/* A kept connection that the server had closed meanwhile: as a rule nothing was processed,
 	 * so once more on a new one. */
 	if (result < 0 && transport.kind == ERROR_NETWORK && !answer->fresh_connection &&
@@ -366,6 +371,7 @@ static enum grpc_status call(struct grpc_channel *channel, const char *path, con
 		channel->repeated = true;
 		trailers = (struct grpc_trailers){.has_status = false};
 		result = http_exchange(channel->client, &request, answer, &transport);
+		channel->kept = result == 0;
 	}
 	status = judge(result, &transport, answer, &trailers, err);
 	channel->answered = answer->status == 200 && is_grpc_answer(answer) && trailers.has_status;

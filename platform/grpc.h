@@ -84,8 +84,8 @@ enum grpc_status grpc_call_stream(struct grpc_channel *channel, const char *path
 /* Whether the last call has a status that the server itself gave, OK or not. */
 bool grpc_channel_answered(const struct grpc_channel *channel);
 
-/* Whether the last call went out twice, for the kept connection it went out on first was dead: the
- * server may have seen both. */
+/* Whether the last call may have gone out twice, as the kept connection it went out on first was
+ * dead: the server may have seen both. */
 bool grpc_channel_repeated(const struct grpc_channel *channel);
 
 /* Takes the next message out of the *left bytes of frames at *at. 1: there is one; 0: the end; -1:

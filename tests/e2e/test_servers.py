@@ -16,7 +16,8 @@ import grpc
 import pytest
 from google.protobuf.message import DecodeError
 
-from server import messages, tink
+from server import older as messages
+from server import tink
 from server.proxy import Proxy
 from server.tls import make_certificate
 from server.web import WebServer
@@ -27,23 +28,9 @@ IMAGE2DISK = "quay.io/tinkerbell/actions/image2disk:latest"
 CEXEC = "quay.io/tinkerbell/actions/cexec:latest"
 
 
-# --- a server of the older generation, as small as can be
+# --- a server of the older generation, as small as can be: its state can be set to anything, its answers to any bytes
 
-OLDER_STATES = ["PENDING", "RUNNING", "FAILED", "TIMEOUT", "SUCCESS"]
-_OLDER = messages._classes([messages._file("tests/older.proto", "proto", {
-    "WorkflowContextRequest": [(1, "worker_id", "string")],
-    "WorkflowContext": [(1, "workflow_id", "string"), (2, "current_worker", "string"), (3, "current_task", "string"), (4, "current_action", "string"),
-                        (5, "current_action_index", "int64"), (6, "current_action_state", "State"), (7, "total_number_of_actions", "int64")],
-    "WorkflowActionsRequest": [(1, "workflow_id", "string")],
-    "WorkflowActionList": [(1, "action_list", "*WorkflowAction")],
-    "WorkflowAction": [(1, "task_name", "string"), (2, "name", "string"), (3, "image", "string"), (4, "timeout", "int64"), (5, "command", "*string"),
-                       (6, "on_timeout", "*string"), (7, "on_failure", "*string"), (8, "worker_id", "string"), (9, "volumes", "*string"),
-                       (10, "environment", "*string"), (11, "pid", "string")],
-    "WorkflowActionStatus": [(1, "workflow_id", "string"), (2, "task_name", "string"), (3, "action_name", "string"), (4, "action_status", "State"),
-                             (5, "seconds", "int64"), (6, "message", "string"), (7, "created_at", "google.protobuf.Timestamp"),
-                             (8, "worker_id", "string")],
-    "Empty": [],
-}, {"State": OLDER_STATES})])
+OLDER_STATES = messages.STATES
 
 
 class OlderWorkflow:
@@ -108,13 +95,13 @@ class OlderServer(grpc.GenericRpcHandler):
         return grpc.unary_stream_rpc_method_handler(serve)
 
     def _contexts(self, data, context):
-        agent = _OLDER["WorkflowContextRequest"].FromString(data).worker_id
+        agent = messages.WorkflowContextRequest.FromString(data).worker_id
         for workflow in self.workflows:
             if workflow.deleted or workflow.over or workflow.actions[workflow.index]["worker_id"] != agent:
                 continue
             action = workflow.actions[workflow.index]
             named = {"current_task": action["task_name"], "current_action": action["name"]} if workflow.begun else {}
-            yield _OLDER["WorkflowContext"](workflow_id=workflow.id, current_worker=agent, current_action_index=workflow.index,
+            yield messages.WorkflowContext(workflow_id=workflow.id, current_worker=agent, current_action_index=workflow.index,
                                             current_action_state=OLDER_STATES.index(workflow.state),
                                             total_number_of_actions=len(workflow.actions), **named).SerializeToString()
 
@@ -125,11 +112,11 @@ class OlderServer(grpc.GenericRpcHandler):
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid workflow id")
 
     def _actions(self, data, context):
-        workflow = self._find(_OLDER["WorkflowActionsRequest"].FromString(data).workflow_id, context)
-        yield _OLDER["WorkflowActionList"](action_list=[_OLDER["WorkflowAction"](**action) for action in workflow.actions]).SerializeToString()
+        workflow = self._find(messages.WorkflowActionsRequest.FromString(data).workflow_id, context)
+        yield messages.WorkflowActionList(action_list=[messages.WorkflowAction(**action) for action in workflow.actions]).SerializeToString()
 
     def _report(self, data, context):
-        report = _OLDER["WorkflowActionStatus"].FromString(data)
+        report = messages.WorkflowActionStatus.FromString(data)
         workflow = self._find(report.workflow_id, context)
         action = workflow.actions[workflow.index] if not workflow.over else {"task_name": "", "name": ""}
         if (report.task_name, report.action_name) != (action["task_name"], action["name"]):
@@ -139,7 +126,7 @@ class OlderServer(grpc.GenericRpcHandler):
         workflow.states[workflow.index] = workflow.state
         if workflow.state == "SUCCESS":
             workflow.index, workflow.state = workflow.index + 1, "PENDING"
-        yield _OLDER["Empty"]().SerializeToString()
+        yield messages.Empty().SerializeToString()
 
 
 @pytest.fixture
@@ -198,7 +185,7 @@ def test_older_takes_up_what_was_running(station, older):
 
     def within_the_task(data, context):
         for answer in real(data, context):
-            message = _OLDER["WorkflowContext"].FromString(answer)
+            message = messages.WorkflowContext.FromString(answer)
             message.current_action_index = 0
             yield message.SerializeToString()
     older._contexts = within_the_task
@@ -235,6 +222,24 @@ def test_older_report_without_an_answer(station, older, state, fault):
     assert older.states() == ["RUNNING", "SUCCESS"] * 2
     assert "refuses the report" not in worker.log
     assert worker.log.count("action received") == 2
+
+
+def test_older_by_the_rules(make_station, images):
+    """Against the stand-in server, which knows what a worker may say; its reports lost, itself away and replaced meanwhile."""
+    station = make_station(generation="older")
+    disk = station.disk(images.root())
+    for fault in ({}, {"kind": "status", "method": "ReportActionStatus", "stored": True}, {"kind": "reset", "stored": True}, {"kind": "reset"},
+                  {"kind": "restart", "seconds": 0.2, "stored": True}, {"kind": "garbage"}, {"kind": "outage", "mode": "html", "seconds": 0.2}):
+        if fault:
+            station.server.fault(**{"state": "SUCCESS", "action": "one", **fault})
+        workflow = station.run({"name": "one", "image": REBOOT}, {"name": "two", "image": REBOOT})
+        assert workflow.state == "SUCCESS", fault
+    eventually(lambda: len(station.first.notes) == 14, what="two reboots each")
+    failed = station.run(station.cexec(disk, "exit 3"))
+    assert failed.state == "FAILED" and "exit status 3" in station.first.log
+    station.server.generation = "current"
+    station.server.restart(0.1)
+    assert station.run(note()).state == "SUCCESS"
 
 
 def test_older_workflow_is_deleted(station, older, images):
