@@ -140,8 +140,8 @@ class Proxy:
 
     def _serve(self, client, mode):
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if mode in ("reset", "close"):
-            _end(client, reset=mode == "reset")
+        if mode in ("reset", "close", "refuse"):  # refuse: accepted at the last moment
+            _end(client, reset=mode != "close")
         elif mode in ("pass", "stall"):
             self._forward(client)
         else:
