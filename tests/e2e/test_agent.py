@@ -1,5 +1,6 @@
 """The agent against a server that is slow, away, wrong or confused: reports, order, retries, settings, exit statuses."""
 
+import json
 import os
 import re
 import signal
@@ -54,6 +55,30 @@ def times(station, action, state=None):
     shift_s = uptime_s() - time.monotonic() + server._start_s
     return [call.end_s + shift_s for call in server.calls
             if call.report and call.report.action_name == action and state in (None, call.report.state) and call.code == "OK"]
+
+
+# --- inventory
+
+
+def test_inventory_goes_with_every_request(make_station):
+    station = make_station()
+    worker = station.worker()
+    eventually(lambda: station.server.attributes.get(worker.agent), 10, "an inventory at the server")
+    printed = json.loads(run(BINARY, "inventory"))
+    sent = station.server.attributes[worker.agent]
+    assert sent["cpu"]["total_threads"] == printed["cpu"]["totalThreads"] > 0
+    assert sent["memory"] == printed["memory"]
+    assert [disk["name"] for disk in sent.get("block", [])] == [disk["name"] for disk in printed.get("blockDevices", [])]
+    assert sent["product"]["name"] == printed["product"]["name"]
+    assert " inventory " in worker.log
+
+
+def test_no_inventory_when_told_so(make_station):
+    station = make_station()
+    worker = station.worker("--attribute-detection=false")
+    eventually(lambda: station.server.calls, 10, "a call")
+    assert station.run({"name": "unknown", "image": "quay.io/acme/nonsense"}).state == "FAILED"
+    assert not station.server.attributes.get(worker.agent)
 
 
 # --- reports
