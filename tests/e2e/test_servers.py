@@ -293,6 +293,7 @@ def test_upgrade_and_back(station, older, images, when):
             worker.action_pid()
         to(current)
         assert station.run(note("of-the-new"), worker=worker).state == "SUCCESS"
+        eventually(lambda: len(worker.notes) == (2 if when == "idle" else 1), what="the reboot")
         if when == "running":
             newer = station.submit({"name": "long", "image": CEXEC, "timeout": 60, "command": long["command"],
                                     "environment": dict(entry.split("=", 1) for entry in long["environment"])}, worker=worker)
