@@ -248,7 +248,7 @@ unsigned text_distance(const char *a, const char *b)
 
 char *text_dup_size(const char *text, size_t size)
 {
-	char *copy = strndup(text, size);
+	char *copy = strndup(size > 0 ? text : "", size); /* an empty buffer has no data */
 	if (!copy)
 		abort();
 	return copy;
