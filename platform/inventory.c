@@ -161,7 +161,7 @@ char *inventory_signature(void)
 				abort();
 		sysfs_list_free(names);
 	}
-	char *text = text_dup_size((const char *)buffer.data, buffer.size);
+	char *text = text_dup_size(buffer.data ? (const char *)buffer.data : "", buffer.size);
 	buffer_free(&buffer);
 	return text;
 }

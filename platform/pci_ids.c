@@ -76,7 +76,12 @@ struct pci_ids *pci_ids_parse(const void *text, size_t size)
 	struct pci_ids *ids = calloc(1, sizeof(*ids));
 	if (!ids)
 		abort();
-	ids->text = text_dup_size(text, size);
+	/* It may have NULs in it. */
+	ids->text = malloc(size + 1);
+	if (!ids->text)
+		abort();
+	if (size > 0)
+		memcpy(ids->text, text, size);
 	ids->size = size;
 	index_lines(ids);
 	return ids;
