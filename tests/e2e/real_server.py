@@ -1,8 +1,9 @@
 """A real Tinkerbell server in a network namespace, and the Kubernetes API as a user sees it.
 
-The server is not part of this project: TINKERBELL_BIN names its binary (one program that carries etcd and
-kube-apiserver). It runs in a network namespace of its own. Without it, or without the rights to make the
-namespace, every test is skipped and says why.
+The servers are not part of this project: TINKERBELL_BIN names the binary of the current generation (one program that
+carries etcd and kube-apiserver). The older generation needs it too, as its Kubernetes, and TINK_SERVER_BIN,
+TINK_CONTROLLER_BIN and TINK_CRDS, the folder of its custom resource definitions. A test that finds none is skipped
+and says why.
 
 The tests run the worker of the daily build (or WORKER_BIN) in the namespace, with a loop device as the disk.
 """
@@ -64,6 +65,22 @@ def missing():
     if probe.returncode != 0:
         return f"no right to make a network namespace: {probe.stderr.strip()}"
     return None
+
+
+def missing_older():
+    """The same of a server of the older generation."""
+    for name in ("TINK_SERVER_BIN", "TINK_CONTROLLER_BIN"):
+        path = os.environ.get(name)
+        if not path:
+            return f"{name} does not name a program of a Tink server of the older generation"
+        if not os.access(path, os.X_OK):
+            return f"{name}={path} is not a program"
+    folder = os.environ.get("TINK_CRDS")
+    if not folder:
+        return "TINK_CRDS does not name the folder of the older generation's custom resource definitions"
+    if not list(pathlib.Path(folder).glob("*.yaml")):
+        return f"TINK_CRDS={folder} has no *.yaml"
+    return missing()
 
 
 def find_tool(name):
@@ -343,6 +360,67 @@ class Server:
         return f"--- status of workflow {name}\n{status}"
 
 
+class OlderServer(Server):
+    """A Tink server of the older generation and its controller, on the Kubernetes of the current one's binary."""
+
+    services = tuple(f"--enable-{name}=false" for name in ("smee", "tootles", "tink-server", "tink-controller", "crd-migrations"))
+
+    def start(self, *more):
+        self.tink = self.controller = None
+        super().start(*more)
+        for path in sorted(pathlib.Path(os.environ["TINK_CRDS"]).glob("*.yaml")):
+            definition = yaml.safe_load(path.read_text())
+            self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+        wait_for("the older generation's resources", self.has_resources, 60, alive=self.check_alive)
+        self.start_tink()
+
+    def start_tink(self):
+        """The two programs alone, without their Kubernetes. The controller reads the environment, whatever --kubeconfig says."""
+        kubeconfig = ("--kubeconfig", self.certificates.kubeconfig)
+        self.controller = self.namespace.start([os.environ["TINK_CONTROLLER_BIN"], *kubeconfig, "--namespace=default",
+            "--metrics-bind-address=127.0.0.1:18080", "--health-probe-bind-address=127.0.0.1:18081"],
+            self.directory / "controller.log", cwd=self.directory,
+            env={**os.environ, "KUBECONFIG": str(self.certificates.kubeconfig)})
+        self.tink = self.namespace.start([os.environ["TINK_SERVER_BIN"], *kubeconfig,
+            "--grpc-authority", f"{SERVER_IP}:{GRPC_PORT}", "--http-authority=127.0.0.1:42114"],
+            self.directory / "tink-server.log", cwd=self.directory)
+        wait_for("the older server to listen", lambda: self.namespace.answers(GRPC_PORT), 60, alive=self.check_alive)
+
+    def stop_tink(self):
+        stop(self.tink)
+        stop(self.controller)
+
+    def is_ready(self):
+        if not self.namespace.answers(KUBE_PORT):
+            return False
+        try:
+            self.request("GET", "/api/v1/namespaces/default")
+            return True
+        except (OSError, KubernetesError):
+            return False
+
+    def has_resources(self):
+        try:
+            return all(self.request("GET", f"{KUBE_PATH}/{kind}") for kind in ("hardware", "templates", "workflows"))
+        except KubernetesError:
+            return False
+
+    def check_alive(self):
+        super().check_alive()
+        for program, log in ((self.tink, "tink-server.log"), (self.controller, "controller.log")):
+            if program and program.poll() is not None:
+                pytest.fail(f"a program of the server ended with status {program.returncode}\n{tail(self.directory / log)}")
+
+    def machine_spec(self, mac):
+        return {}  # no agentID: the worker of the older generation is known by the template's `worker` alone
+
+    def state(self, name):
+        return (super().state(name) or "").removeprefix("STATE_")
+
+    def action_state(self, action):
+        return action.get("status", "").removeprefix("STATE_")
+
+
 class KubernetesError(Exception):
     def __init__(self, status, text):
         super().__init__(text)
@@ -385,6 +463,12 @@ class Worker:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with serve(Server, missing(), tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def older_server(tmp_path_factory):
+    with serve(OlderServer, missing_older(), tmp_path_factory) as made:
         yield made
 
 
@@ -505,6 +589,11 @@ def case(server, request, tmp_path):
     yield from make_case(server, request, tmp_path)
 
 
+@pytest.fixture
+def older_case(older_server, request, tmp_path):
+    yield from make_case(older_server, request, tmp_path)
+
+
 def make_case(server, request, tmp_path):
     made = Case(server, re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-"), tmp_path)
     yield made
@@ -587,3 +676,7 @@ def cpu_seconds(pid):
 
 def resident_kib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def process_runs(command):
+    return subprocess.run(["pgrep", "-f", f"^{command}$"], capture_output=True).returncode == 0
