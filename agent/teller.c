@@ -16,7 +16,8 @@
 /*
  * GAP_MS: each report is a write to the server's database: a new phase is worth one, but not sooner
  * than this after the one before. ALIVE: an action that says nothing new is told of after so many
- * intervals: people see that it lives, and a workflow that was deleted is noticed. GRACE_MS: how
+ * intervals: people see that it lives, and a workflow that was deleted is noticed (a server of the
+ * older generation is only asked, which costs it nothing: after each). GRACE_MS: how
  * long the final report waits for the answer to one under way; the real server takes 8 ms, and now
  * and then a second.
  */
@@ -54,8 +55,9 @@ struct teller {
 /* When there is something to tell, by clock_monotonic_ms(). */
 static int64_t due_ms(const struct teller *teller)
 {
+	unsigned alive = teller->task->generation == TRANSPORT_OLDER ? 1 : ALIVE;
 	if (!teller->fresh)
-		return teller->told_ms + ALIVE * teller->interval_ms;
+		return teller->told_ms + alive * teller->interval_ms;
 	bool new_phase = strcmp(teller->progress.phase, teller->told_phase) != 0;
 	bool sooner = new_phase && teller->interval_ms > GAP_MS;
 	return teller->told_ms + (sooner ? GAP_MS : teller->interval_ms);
