@@ -385,6 +385,11 @@ class Worker:
     def assert_nothing_left(self):
         """Of the action that has just ended: no process, no cgroup."""
         left = self.others()
+        # What the worker starts after the acknowledged end (a reboot, an action for later) shows its name only when it has been executed.
+        deadline_s = time.monotonic() + 2
+        while left and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+            left = [pid for pid in left if is_alive(pid) and _is_of_an_action(pid)]
         shown = subprocess.run(["ps", "-o", "pid,stat,args", "-p", ",".join(map(str, left))], capture_output=True, text=True,
                                check=False).stdout if left else ""
         assert not left, f"processes are left: {left}\n{shown}"
