@@ -30,7 +30,7 @@
  * that is to stop still spends on a report that would be lost with it.
  */
 enum {
-	SETTLE_MS = 8,
+	SETTLE_MS = 6,
 	STILL_MS = 600000,
 	BACKOFF_BASE_MS = 500,
 	PAUSE_LEAST_MS = 50,
