@@ -347,11 +347,13 @@ def test_several_addresses(station):
         worker = station.worker("--grpc-server", f"127.0.0.1:{dead}, 127.0.0.1:{gates[0].port},127.0.0.1:{gates[1].port}")
         for _ in range(2):
             assert station.run(note(), worker=worker).state == "SUCCESS"
+        station.asks_again(worker)
         assert gates[1].connections == 1 and "cannot be asked" not in worker.log
         assert f"another of its addresses server=127.0.0.1:{gates[1].port}" in worker.log
         gates[0].set("pass")
         gates[1].set("refuse")
         assert station.run(note(), worker=worker).state == "SUCCESS"
+        station.asks_again(worker)
         gates[0].set("refuse")
         worker.wait_log("cannot be asked")
         for port in (dead, gates[0].port, gates[1].port):

@@ -504,6 +504,15 @@ class Station:
                          what=f"RUNNING of workflow {workflow.name}")
         return self.first.action_pid()
 
+    def asks_again(self, worker=None):
+        """Waits until the worker has the answer to its last report, and asks for work: the way to the server may change now."""
+        agent = (worker or self.first).agent
+
+        def is_asking():
+            calls = [call for call in self.server.calls if call.agent_id == agent]
+            return calls and calls[-1].report is None
+        self.server.wait(is_asking, what="the worker asking for work")
+
     def one(self, image, environment=None, worker=None, timeout_s=30.0, **fields):
         """One action to its end; returns the workflow's action (state, message)."""
         action = {"name": "it", "image": image, "timeout": 60, "environment": environment or {}, **fields}
