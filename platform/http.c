@@ -561,8 +561,12 @@ static int get(const char *url, const struct http_options *options, const struct
 	text_redact_url(url, self->shown, sizeof(self->shown));
 	self->spill.cap = (size_t)2 * SPILL_MAX;
 	int result = prepare(self, url, err);
-	if (result == 0)
+	if (result == 0) {
 		result = await_headers(self, err);
+		if (result < 0 && !self->headers_done)
+			self->answer.unreachable = http_curl_unreachable(
+				self->easy, self->done ? self->code : CURLE_OPERATION_TIMEDOUT);
+	}
 	if (result == 0)
 		result = judge_answer(self, err);
 	if (ret_answer)

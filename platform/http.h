@@ -50,7 +50,9 @@ enum {
 
 /* What the answer to a download said. Texts that were too long to be kept whole are empty. */
 struct http_answer {
-	long status;  /* 0: none came */
+	long status;      /* 0: none came */
+	bool unreachable; /* no answer came for want of a network: no name, no route, nobody there
+			     (a refusal is an answer) */
 	bool has_end; /* the protocol marks the end of the body (length, chunks or HTTP/2): its loss
 			 is noticed */
 	uint64_t size_bytes; /* of the body; STREAM_SIZE_UNKNOWN when not told */

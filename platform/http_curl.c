@@ -1,6 +1,7 @@
 /* The common ground of downloads, exchanges and uploads by libcurl. See http_curl.h. */
 #include "platform/http_curl.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,25 @@ int http_curl_failed(CURLcode code, const char *detail, struct error *err)
 	if (code == CURLE_PEER_FAILED_VERIFICATION)
 		explain_certificate(words, err);
 	return -1;
+}
+
+bool http_curl_unreachable(CURL *easy, CURLcode code)
+{
+	long errnum = 0;
+	curl_off_t connected_us = 0;
+	curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &errnum);
+	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected_us);
+	switch ((int)code) {
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return true;
+	case CURLE_COULDNT_CONNECT:
+		return errnum != ECONNREFUSED;
+	case CURLE_OPERATION_TIMEDOUT:
+		return connected_us == 0;
+	default:
+		return false;
+	}
 }
 
 int http_curl_status(long status, struct error *err)

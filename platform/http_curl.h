@@ -19,6 +19,10 @@ enum {
  * Returns -1. */
 int http_curl_failed(CURLcode code, const char *detail, struct error *err);
 
+/* Whether a request that ended so (CURLE_OPERATION_TIMEDOUT: was given up) failed for want of a
+ * network, before anybody was reached. A refused connection is an answer. */
+bool http_curl_unreachable(CURL *easy, CURLcode code);
+
 /* What all users have set alike; detail has CURL_ERROR_SIZE bytes. */
 void http_curl_setup(CURL *easy, const struct http_options *options, char *detail);
 

@@ -21,6 +21,8 @@ enum {
 	PAUSE_MS = 500,
 	PAUSE_MAX_MS = 30000,
 	RETRY_AFTER_MAX_MS = 60000,
+	AWAY_MS = 180000,
+	AWAY_PAUSE_MAX_MS = 5000,
 	/* Two servers that count their versions would both say "1". */
 	ETAG_SPEAKS_FOR_ITSELF = 8
 };
@@ -244,6 +246,14 @@ int source_pause(const struct source *source, const struct patience *patience, s
 	return pause_for(patience, clock_backoff_ms(0, source->pause_ms, PAUSE_MAX_MS), err);
 }
 
+/* Whether the network has gone away under a download that went well: that is waited for, as a
+ * cable that is put in again or a switch that starts anew takes minutes, and costs no try. */
+static bool is_away(const struct source *source, const struct patience *patience)
+{
+	return !patience->reached && source->retry_ms == 0 && source_received(source) > 0 &&
+	       clock_monotonic_ms() - patience->since_ms < AWAY_MS;
+}
+
 /* The pause before the next round; -1 when it is time to give up. */
 static int64_t next_pause(const struct source *source, struct patience *patience)
 {
@@ -267,28 +277,40 @@ static int next_try(struct source *source, struct patience *patience, unsigned *
 	pthread_mutex_lock(&source->lock);
 	unsigned usable = usable_after(source, patience, mirror);
 	int64_t pause = 0;
+	bool away = false;
 	if (usable > 0 && patience->tried >= usable) {
-		patience->rounds++;
+		away = is_away(source, patience);
+		if (away) {
+			pause = clock_backoff_ms(patience->waits++, source->pause_ms,
+						 AWAY_PAUSE_MAX_MS);
+		} else {
+			patience->rounds++;
+			pause = next_pause(source, patience);
+		}
 		patience->tried = 0;
-		pause = next_pause(source, patience);
+		patience->reached = false;
 		patience->after_ms = -1;
 	}
 	if (usable == 0 || pause < 0) {
 		tell_all(source, err);
 		if (pause < 0 && patience->rounds > 1)
-			error_append(err, " (given up after %u tries)", patience->rounds);
+			error_append(err, " (given up after %u tries)",
+				     patience->rounds + patience->waits);
 	}
 	pthread_mutex_unlock(&source->lock);
 	if (usable == 0 || pause < 0)
 		return -1;
-	if (pause > 0)
+	if (away && patience->waits == 1)
+		log_warning("the network is away, the download waits for it", "url",
+			    source->mirrors[*mirror].shown, "error", err->text);
+	else if (pause > 0)
 		log_debug("trying again", "url", source->mirrors[*mirror].shown, "pause_ms",
 			  LOG_NUMBER(pause), "error", err->text);
 	return pause_for(patience, pause, err);
 }
 
 int source_try_again(struct source *source, struct patience *patience, unsigned *mirror,
-		     int64_t retry_after_ms, struct error *err)
+		     const struct http_answer *answer, struct error *err)
 {
 	/* The thing itself is another one, or we are to end, or are broken: no mirror helps. */
 	if (err->kind == ERROR_CORRUPT || err->kind == ERROR_CANCELLED ||
@@ -311,10 +333,11 @@ int source_try_again(struct source *source, struct patience *patience, unsigned 
 		patience->after_ms = -1;
 	}
 	if (counts) {
-		int64_t after = retry_after_ms > 0 ? retry_after_ms : 0;
+		int64_t after = answer && answer->retry_after_ms > 0 ? answer->retry_after_ms : 0;
 		if (patience->after_ms < 0 || after < patience->after_ms)
 			patience->after_ms = after;
 		patience->tried++;
+		patience->reached = patience->reached || !answer || !answer->unreachable;
 	}
 	return next_try(source, patience, mirror, err);
 }
@@ -394,7 +417,7 @@ int source_open(const struct source_options *options, struct source **ret_source
 	struct http_answer answer;
 	unsigned mirror = 0;
 	while (open_at(source, mirror, &answer, err) < 0)
-		if (source_try_again(source, &patience, &mirror, answer.retry_after_ms, err) < 0)
+		if (source_try_again(source, &patience, &mirror, &answer, err) < 0)
 			return -1;
 	take_answer(source, mirror, &answer);
 	*ret_source = take_pointer(source);

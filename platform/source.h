@@ -19,7 +19,8 @@ struct source_options {
 	 * gives up; 0: the default, 3. Between the rounds there is a pause, twice as long each
 	 * time; at least what Retry-After asks for, but not above a minute (with retry_ms: what is
 	 * left of it). A mirror whose failure will not pass (404, another length) is not tried
-	 * again. */
+	 * again. Rounds in which nobody could be reached (no route, no name; not: refused) do not
+	 * count for three minutes when bytes had come before: the network is away. */
 	unsigned tries;
 	int64_t pause_ms; /* the first pause, of which up to a half is left to chance; 0: 500 */
 	/* How long failures are retried, from the first one without a new byte; then tries does

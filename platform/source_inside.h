@@ -70,6 +70,8 @@ struct patience {
 	bool ranges;      /* only mirrors that serve ranges will do */
 	unsigned tried;   /* mirrors tried since the last pause */
 	unsigned rounds;  /* all of them tried */
+	unsigned waits;   /* rounds that are not counted there: the network was away */
+	bool reached;     /* one of the mirrors tried since the last pause was reached */
 	int64_t since_ms; /* the first failure; 0: none yet */
 	int64_t after_ms; /* the least Retry-After of the round; -1: none yet */
 	int cancel_fd;
@@ -84,12 +86,12 @@ int source_request(struct source *source, unsigned mirror, const struct http_ran
 		   struct error *err);
 
 /*
- * After a failure (err; retry_after_ms as in struct http_answer): 0 when it is to be tried again,
- * at *mirror, after the pause that was taken here. -1 when it is time to give up: err tells all
- * mirrors' reasons.
+ * After a failure (err; answer: what came, NULL when a connection broke that had begun well): 0
+ * when it is to be tried again, at *mirror, after the pause that was taken here. -1 when it is time
+ * to give up: err tells all mirrors' reasons.
  */
 int source_try_again(struct source *source, struct patience *patience, unsigned *mirror,
-		     int64_t retry_after_ms, struct error *err);
+		     const struct http_answer *answer, struct error *err);
 
 /* A pause as before the second round; ERROR_CANCELLED. */
 int source_pause(const struct source *source, const struct patience *patience, struct error *err);

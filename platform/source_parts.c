@@ -62,16 +62,14 @@ static int open_part(struct source *source, unsigned mirror, const struct http_r
 
 /* One request: *done moves on by what came. */
 static int fetch_once(struct source *source, unsigned mirror, uint64_t offset, uint8_t *data,
-		      size_t size, int cancel_fd, size_t *done, int64_t *retry_after_ms,
+		      size_t size, int cancel_fd, size_t *done, struct http_answer *answer,
 		      struct error *err)
 {
 	auto_stream struct stream *stream = NULL;
-	struct http_answer answer = {.retry_after_ms = -1};
 	const struct http_range range = {.start = offset + *done,
 					 .end = offset + size,
 					 .if_range = version_validator(&source->version)};
-	int result = open_part(source, mirror, &range, cancel_fd, &stream, &answer, err);
-	*retry_after_ms = answer.retry_after_ms;
+	int result = open_part(source, mirror, &range, cancel_fd, &stream, answer, err);
 	while (result == 0) {
 		uint8_t beyond;
 		bool whole = *done == size;
@@ -105,14 +103,14 @@ static int fetch(struct source *source, uint64_t offset, uint8_t *data, size_t s
 	if (source_choose(source, &patience, &mirror, err) < 0)
 		return -1;
 	while (done < size) {
-		int64_t retry_after_ms = -1;
+		struct http_answer answer = {.retry_after_ms = -1};
 		size_t before = done;
 		int result = fetch_once(source, mirror, offset, data, size, cancel_fd, &done,
-					&retry_after_ms, err);
+					&answer, err);
 		if (done > before)
 			patience = (struct patience){.ranges = true, .cancel_fd = cancel_fd};
 		if (result < 0 && done < size &&
-		    source_try_again(source, &patience, &mirror, retry_after_ms, err) < 0)
+		    source_try_again(source, &patience, &mirror, &answer, err) < 0)
 			return give_up(source, mirror, err);
 	}
 	__atomic_store_n(&source->current, mirror, __ATOMIC_RELAXED);

@@ -313,8 +313,8 @@ static int connect_body(struct source_stream *self, struct error *err)
 {
 	struct http_answer answer;
 	while (connect_once(self, &answer, err) < 0)
-		if (source_try_again(self->source, &self->patience, &self->mirror,
-				     answer.retry_after_ms, err) < 0)
+		if (source_try_again(self->source, &self->patience, &self->mirror, &answer, err) <
+		    0)
 			return -1;
 	return 0;
 }
@@ -333,7 +333,7 @@ static int broke(struct source_stream *self, struct error *err)
 				       ? 0
 				       : source_pause(self->source, &self->patience, err);
 	}
-	return source_try_again(self->source, &self->patience, &self->mirror, -1, err);
+	return source_try_again(self->source, &self->patience, &self->mirror, NULL, err);
 }
 
 static ssize_t read_segments(struct source_stream *self, void *data, size_t size, struct error *err)

@@ -195,19 +195,12 @@ def test_memory_runs_out(plant):
     ("writing", 5), ("written", 5), in_long("polling", 5), in_long("between", 5),
     in_long("polling", 90), in_long("writing", 90), in_long("written", 90), in_long("between", 90)])
 def test_cable_is_out(plant, phase, seconds):
-    """Nothing is begun anew for it: the download goes on where it was, or gives up after its tries (without RETRY_ENABLED)."""
+    """Nothing is begun anew for it: the download goes on where it was."""
     workflow = plant.bring(phase, "stays")
     plant.machine.set_link(False)
     time.sleep(seconds)  # this is the fault
     plant.machine.set_link(True)
     workflow = plant.go_on(workflow, "stays")
-    if (phase, seconds) == ("writing", 90):
-        assert plant.end(workflow) == "FAILED"
-        reason = workflow.actions[0].message.split("\n")[0]
-        for word in ("network: ", "/dev/vda", "given up after", "does not boot"):
-            assert word in reason, reason
-        assert plant.verdict("stays") == "blank"
-        return
     plant.succeeds(workflow, runs=(1,))
 
 

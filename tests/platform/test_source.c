@@ -7,9 +7,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "platform/cleanup.h"
@@ -590,6 +594,91 @@ static void gives_up_in_time(void **state)
 	close(ends[1]);
 }
 
+/* Of the network namespace this thread is in. */
+static bool set_loopback(bool up)
+{
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = up ? IFF_UP : 0};
+	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+}
+
+static void *put_in_the_cable(void *nothing)
+{
+	usleep(1500000);
+	if (!set_loopback(true))
+		abort();
+	return nothing;
+}
+
+static int home = -1;
+
+/* Good servers in a network of their own. */
+static int isolated_servers(void **state)
+{
+	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	stop_servers(state);
+	if (home < 0 || unshare(CLONE_NEWNET) < 0) {
+		print_message("no network namespace can be made: %s\n", strerror(errno));
+		home = -1;
+	} else if (!set_loopback(true)) {
+		return -1;
+	}
+	return start_servers(state) < 0 ? -1 : good_servers(state);
+}
+
+static int common_servers(void **state)
+{
+	stop_servers(state);
+	int result = home < 0 ? 0 : setns(home, CLONE_NEWNET);
+	if (home >= 0)
+		close(home);
+	return result < 0 ? -1 : start_servers(state);
+}
+
+/* In the middle of a body, for much longer than three tries take. At the start that is too long. */
+static void waits_for_the_network(void **state)
+{
+	(void)state;
+	struct error err;
+	static uint8_t data[1000];
+	if (home < 0)
+		skip();
+	struct source_options options = options_for(1);
+	options.pause_ms = 5;
+	options.http.stall_timeout_ms = 250;
+	set_steps(&sites[0], {.cut = sizeof(data)});
+	auto_source struct source *source = NULL;
+	auto_stream struct stream *stream = NULL;
+	assert_ok(source_open(&options, &source, &err));
+	assert_ok(source_stream(source, &stream, &err));
+	for (size_t have = 0; have < sizeof(data);) {
+		ssize_t got = stream_read(stream, data + have, sizeof(data) - have, &err);
+		assert_true(got > 0);
+		have += (size_t)got;
+	}
+	wait_for_silence(&sites[0]);
+	assert_true(set_loopback(false));
+	pthread_t hand;
+	assert_int_equal(pthread_create(&hand, NULL, put_in_the_cable, NULL), 0);
+	size_t have = sizeof(data);
+	static uint8_t rest[SIZE];
+	for (ssize_t got; have < SIZE; have += (size_t)got) {
+		got = stream_read(stream, rest, SIZE - have, &err);
+		if (got < 0)
+			fail_msg("%s", err.text);
+		assert_true(got > 0);
+		assert_memory_equal(rest, content + have, (size_t)got);
+	}
+	pthread_join(hand, NULL);
+	assert_int_equal(sites[0].requests, 2);
+	good_servers(NULL);
+	assert_true(set_loopback(false));
+	options.http.stall_timeout_ms = 20;
+	assert_fails(get_with(&options, &err), ERROR_TIMEOUT, "3 tries");
+	assert_true(set_loopback(true));
+	assert_int_equal(sites[0].requests, 0);
+}
+
 static void uses_the_mirrors(void **state)
 {
 	(void)state;
@@ -909,6 +998,8 @@ int main(void)
 		cmocka_unit_test_setup(notices_that_it_has_changed, good_servers),
 		cmocka_unit_test_setup(believes_no_wrong_part, good_servers),
 		cmocka_unit_test_setup(gives_up_in_time, good_servers),
+		cmocka_unit_test_setup_teardown(waits_for_the_network, isolated_servers,
+						common_servers),
 		cmocka_unit_test_setup(uses_the_mirrors, good_servers),
 		cmocka_unit_test_setup(reads_by_position, good_servers),
 		cmocka_unit_test_setup(reads_by_position_in_threads, good_servers),
