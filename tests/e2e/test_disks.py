@@ -46,13 +46,15 @@ def test_selectors_that_do_not_fit(station, images):
     url = station.web.add("/noise", images.noise())
     message = station.fails(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": f"type=loop size={size}"}, "fits 2 devices", first.path, second.path)
     assert "24." in message
-    for word, words in ((f"type=loop size={size} name!=loop*", ["no disk fits", first.path]),
-                        (f"name={first.name} partition=1", ["no disk fits"]),
-                        ("serial=DOES-NOT-EXIST", ["no disk fits", "this machine has"]),
-                        ("seriel=1", ["seriel", "is no selector", "serial, wwn, model"]),
-                        ("sda", ["neither an absolute path"]),
-                        (f"name={first.name} size>=1T", ["no disk fits"])):
-        station.fails(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": word}, *words)
+    cases = {f"type=loop size={size} name!=loop*": ["no disk fits", first.path],
+             f"name={first.name} partition=1": ["no disk fits"],
+             "serial=DOES-NOT-EXIST": ["no disk fits", "this machine has"],
+             "seriel=1": ["seriel", "is no selector", "serial, wwn, model"],
+             "sda": ["neither an absolute path"],
+             f"name={first.name} size>=1T": ["no disk fits"]}
+    done = station.many([{"image": IMAGE2DISK, "environment": {"IMG_URL": url, "DEST_DISK": word}} for word in cases])
+    for action, words in zip(done, cases.values()):
+        assert action.state == "FAILED" and all(word in action.message for word in words), action.message
     assert not any(first.read()) and not any(second.read())
 
 

@@ -18,7 +18,7 @@ from worker import MIB, images, make_station, run, sha256, station  # noqa: F401
 
 IMAGE2DISK = "quay.io/tinkerbell/actions/image2disk:latest"
 FORMS = ("raw", "gz", "zst", "xz", "bz2", "lz4", "qcow2")
-TOGETHER = 4
+TOGETHER = 12
 HEALS, FAILS, EITHER = "heals", "fails", "either"
 
 
