@@ -67,8 +67,7 @@ static void complain(const struct sink *sink, const char *key, enum error_kind k
 	sink->tell(sink->context, key, kind, text);
 }
 
-/* One after the other, so that a user sees all that is wrong at once. */
-static void collect(void *context, const char *key, enum error_kind kind, const char *text)
+void params_collect(void *context, const char *key, enum error_kind kind, const char *text)
 {
 	struct error *problems = context;
 	(void)key;
@@ -433,7 +432,7 @@ int params_parse(const struct action *action, const struct action_request *reque
 		 void **ret_params, struct error *err)
 {
 	struct error problems = {.kind = ERROR_NONE};
-	const struct sink sink = {.tell = collect, .context = &problems};
+	const struct sink sink = {.tell = params_collect, .context = &problems};
 	auto_free void *params = calloc(1, action->params_size ? action->params_size : 1);
 	if (!params)
 		abort();

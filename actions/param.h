@@ -21,6 +21,9 @@ int params_parse(const struct action *action, const struct action_request *reque
  * names it. */
 typedef void params_tell(void *context, const char *key, enum error_kind kind, const char *text);
 
+/* The params_tell that appends to a struct error, the context: so a user sees all that is wrong. */
+void params_collect(void *context, const char *key, enum error_kind kind, const char *text);
+
 /* Tells all that params_parse() and the action's check() would find wrong, each by itself, but for
  * unknown keys. */
 void params_check(const struct action *action, const struct action_request *request,

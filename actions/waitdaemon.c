@@ -23,16 +23,6 @@ static const struct param params[] = {
 	{.name = NULL},
 };
 
-static void collect(void *context, const char *key, enum error_kind kind, const char *text)
-{
-	struct error *problems = context;
-	(void)key;
-	if (problems->kind == ERROR_NONE)
-		error_set(problems, kind, "%s", text);
-	else
-		error_append(problems, "; %s", text);
-}
-
 /* The action that is to run later; NULL when it could not. */
 static const struct action *find_inner(const struct action_context *context, struct error *err)
 {
@@ -55,7 +45,7 @@ static const struct action *find_inner(const struct action_context *context, str
 		return NULL;
 	}
 	struct error problems = {.kind = ERROR_NONE};
-	params_check(action, &inner, context->policy, collect, &problems);
+	params_check(action, &inner, context->policy, params_collect, &problems);
 	if (problems.kind != ERROR_NONE) {
 		*err = problems;
 		error_wrap(err, "%s", action->name);

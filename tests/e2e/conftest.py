@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests: the disk image, the lab, a folder whose logs outlive a failure."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -60,13 +61,34 @@ def folder(request):
     print(f"logs kept in {path}")
 
 
+@pytest.fixture(scope="module")
+def module_lab(request):
+    """A function that makes a Lab for all tests of the module; after a failure its logs stay, and are named."""
+    import lab as lab_module
+
+    folder = Path(tempfile.mkdtemp(prefix=f"{request.module.__name__}-"))
+    before = request.session.testsfailed
+    with contextlib.ExitStack() as stack:
+        made = []
+
+        def make(**options):
+            made.append(stack.enter_context(lab_module.Lab(folder, say=lambda text: None, **options)))
+            return made[-1]
+        yield make
+        for lab in made:
+            assert lab.tink.violations == []
+    for disk in folder.glob("*.raw"):
+        disk.unlink()
+    if request.session.testsfailed > before:
+        print(f"logs kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
 def lab(folder, debian):
     """A Lab that serves the Debian image as /images/debian.raw.zst."""
     import lab as lab_module
 
-    for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
-        if not (lab_module.OUT / name).exists():
-            pytest.fail(f"out/{name} is not there: run initramfs/build", pytrace=False)
     with lab_module.Lab(folder, images={"debian.raw.zst": debian.path}) as made:
         yield made

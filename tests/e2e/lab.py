@@ -21,6 +21,13 @@ MAC = "52:54:00:77:00:0a"
 OUT = ROOT / "out"
 
 
+def require_boot_files(folder=OUT):
+    """MachineError when there is nothing to boot."""
+    for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
+        if not (folder / name).exists():
+            raise MachineError(f"{folder / name} is not there: run initramfs/build")
+
+
 class Lab:
     """Tink server and web server on loopback; machines that netboot from them. A context manager.
 
@@ -47,9 +54,7 @@ class Lab:
         self.machines = []
 
     def __enter__(self):
-        for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
-            if not (self.boot_files / name).exists():
-                raise MachineError(f"{self.boot_files / name} is not there: run initramfs/build")
+        require_boot_files(self.boot_files)
         self.tink.start()
         self.web.grpc_port = self.tink.port
         self.web.start()

@@ -642,6 +642,19 @@ def command_in(device, command, timeout=90):
 # ---- a row that both generations play ------------------------------------------------------------------------------
 
 
+def check_restarted_worker(disk, case):
+    """The server hands a RUNNING action out again, and its second run succeeds."""
+    case.create_machine()
+    case.create_workflow([image_to(disk), command_in(disk, "sleep 4; echo again >> /etc/proof")])
+    worker = case.start_worker()
+    case.wait_for_action(1, "RUNNING")
+    worker.process.kill()
+    worker.process.wait()
+    worker.start()
+    worker.wait_for_state(case.name, "SUCCESS")
+    assert read_file(disk, "/etc/proof") == "again\n", "the first run went on when its worker was dead"
+
+
 def check_idle(case, device, seconds, wait_s):
     """A worker without a workflow is quiet and costs nothing, and takes the first one within `wait_s`."""
     case.create_machine()

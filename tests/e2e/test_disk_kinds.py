@@ -72,9 +72,7 @@ class Zoo:
 
 @pytest.fixture
 def zoo(folder):
-    for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
-        if not (lab_module.OUT / name).exists():
-            pytest.fail(f"out/{name} is not there: run initramfs/build", pytrace=False)
+    lab_module.require_boot_files()
     made = Zoo(folder)
     yield made
     if made.machine:

@@ -9,15 +9,12 @@ import itertools
 import os
 import random
 import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import gpt_image
-import lab as lab_module
 import pytest
 from gpt_image import MIB
-from lab import MAC, Lab
+from lab import MAC
 from machine import Disk
 from worker import Images, eventually
 
@@ -140,23 +137,10 @@ class Plant:
 
 
 @pytest.fixture(scope="module")
-def running(request):
-    for name in ("vmlinuz-x86_64", "initramfs-x86_64"):
-        if not (lab_module.OUT / name).exists():
-            pytest.fail(f"out/{name} is not there: run initramfs/build", pytrace=False)
-    folder = Path(tempfile.mkdtemp(prefix="machine-faults-"))
-    before = request.session.testsfailed
-    with Lab(folder, say=lambda text: None, long_poll_s=600, progress_spacing_s=0) as lab:
-        plant = Plant(lab)
-        yield plant
-        plant.machine.stop()
-        assert lab.tink.violations == []
-    for disk in folder.glob("*.raw"):
-        disk.unlink()
-    if request.session.testsfailed > before:
-        print(f"logs kept in {folder}")
-    else:
-        shutil.rmtree(folder)
+def running(module_lab):
+    plant = Plant(module_lab(long_poll_s=600, progress_spacing_s=0))
+    yield plant
+    plant.machine.stop()
 
 
 @pytest.fixture

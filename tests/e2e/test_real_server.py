@@ -13,7 +13,7 @@ import pytest
 
 from machine import QEMU, Disk, Machine, Nic
 from real_server import (ATTRIBUTES, FILES_URL, KUBE_PATH, ROOT, ROOTFS_BYTES, case, check_idle,
-    check_image, check_times, command_in, disk, find_tool, image_to, read_file, server, stop, tail,
+    check_image, check_restarted_worker, check_times, command_in, disk, find_tool, image_to, read_file, server, stop, tail,
     wait_for, write_file_to)
 
 __all__ = ["case", "disk", "server"]  # the fixtures
@@ -69,16 +69,7 @@ def test_timeout_is_reported(disk, case):
 
 
 def test_worker_restarted_in_an_action(disk, case):
-    """The server hands a RUNNING action out again, and its second run succeeds."""
-    case.create_machine()
-    case.create_workflow([image_to(disk), command_in(disk, "sleep 4; echo again >> /etc/proof")])
-    worker = case.start_worker()
-    case.wait_for_action(1, "RUNNING")
-    worker.process.kill()
-    worker.process.wait()
-    worker.start()
-    worker.wait_for_state(case.name, "SUCCESS")
-    assert read_file(disk, "/etc/proof") == "again\n", "the first run went on when its worker was dead"
+    check_restarted_worker(disk, case)
 
 
 def test_server_restarted_in_an_action(disk, case):

@@ -6,7 +6,7 @@ enrolment in it.
 
 import time
 
-from real_server import (FILES_URL, check_idle, command_in, disk, image_to, older_case, older_server, process_runs,
+from real_server import (FILES_URL, check_idle, check_restarted_worker, command_in, disk, image_to, older_case, older_server, process_runs,
     read_file, wait_for, write_file_to)
 
 __all__ = ["disk", "older_case", "older_server"]  # the fixtures
@@ -55,16 +55,7 @@ def test_timeout(disk, older_case):
 
 
 def test_worker_restarted_in_an_action(disk, older_case):
-    case = older_case
-    case.create_machine()
-    case.create_workflow([image_to(disk), command_in(disk, "sleep 4; echo again >> /etc/proof")])
-    worker = case.start_worker()
-    case.wait_for_action(1, "RUNNING")
-    worker.process.kill()
-    worker.process.wait()
-    worker.start()
-    worker.wait_for_state(case.name, "SUCCESS")
-    assert read_file(disk, "/etc/proof") == "again\n", "the first run went on when its worker was dead"
+    check_restarted_worker(disk, older_case)
 
 
 def test_server_restarted_in_an_action(disk, older_case):

@@ -1,5 +1,6 @@
 /* Disks: finding them, opening them, partitions. On loop devices, as root. */
 #include "tests/loop.h"
+#include "tests/sfdisk.h"
 
 #include <pthread.h>
 #include <sys/mount.h>
@@ -136,23 +137,7 @@ static void refuses_disks_that_are_in_use(void **state)
 /* Writes a table, and tells the kernel nothing. */
 static void partition(const char *script)
 {
-	struct error err;
-	char *path = path_in(directory, "script");
-	file_write(path, script, strlen(script));
-	int in = open(path, O_RDONLY | O_CLOEXEC);
-	const struct process_options options = {
-		.argv = (const char *const[]){"sfdisk", "-q", "--no-reread", "--no-tell-kernel",
-					      loop.path, NULL},
-		.stdin_fd = in,
-		.stdout_fd = -1,
-		.stderr_fd = -1};
-	pid_t pid;
-	struct process_end end;
-	assert_ok(process_start(&options, &pid, &err));
-	assert_ok(process_wait(pid, -1, &end, &err));
-	assert_ok(process_check(&end, &err));
-	close(in);
-	free(path);
+	run_sfdisk(loop.path, script, directory);
 }
 
 static uint64_t node_sectors(unsigned number)

@@ -1,5 +1,6 @@
 /* Partition tables and file systems as the host's tools make them, in plain files. */
 #include "tests/unit.h"
+#include "tests/sfdisk.h"
 
 #include "platform/partition.h"
 #include "platform/process.h"
@@ -32,22 +33,7 @@ static int tear_down(void **state)
 /* Runs sfdisk over the image with this script. */
 static void partition(const char *script)
 {
-	struct error err;
-	char *path = path_in(directory, "script");
-	file_write(path, script, strlen(script));
-	int in = open(path, O_RDONLY | O_CLOEXEC);
-	const struct process_options options = {
-		.argv = (const char *const[]){"sfdisk", "-q", image, NULL},
-		.stdin_fd = in,
-		.stdout_fd = -1,
-		.stderr_fd = -1};
-	pid_t pid;
-	struct process_end end;
-	assert_ok(process_start(&options, &pid, &err));
-	assert_ok(process_wait(pid, -1, &end, &err));
-	assert_ok(process_check(&end, &err));
-	close(in);
-	free(path);
+	run_sfdisk(image, script, directory);
 }
 
 static void reads_gpt(void **state)

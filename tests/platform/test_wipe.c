@@ -4,6 +4,7 @@
  * not.
  */
 #include "tests/sysfs_tree.h"
+#include "tests/sfdisk.h"
 
 #include <errno.h>
 #include <linux/fs.h>
@@ -12,7 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "platform/process.h"
 #include "platform/wipe.h"
 
 enum {
@@ -636,21 +636,7 @@ static void clears_signatures(void **state)
 	zero_disk(DISK_MIB - 1, DISK_MIB);
 	static const char script[] =
 		"label: gpt\n1 : start=4096, size=40960\n2 : start=61440, size=2048\n";
-	char *path = path_in(directory, "script");
-	file_write(path, script, strlen(script));
-	int in = open(path, O_RDONLY | O_CLOEXEC);
-	const struct process_options options = {
-		.argv = (const char *const[]){"sfdisk", "-q", disk.path, NULL},
-		.stdin_fd = in,
-		.stdout_fd = -1,
-		.stderr_fd = -1};
-	pid_t pid;
-	struct process_end end;
-	assert_ok(process_start(&options, &pid, &err));
-	assert_ok(process_wait(pid, -1, &end, &err));
-	assert_ok(process_check(&end, &err));
-	close(in);
-	free(path);
+	run_sfdisk(disk.path, script, directory);
 	assert_int_equal(zero_mibs(), 0);
 	assert_ok(wipe("signatures", false, &err));
 	assert_string_equal(result.used,
