@@ -13,9 +13,9 @@
 #include "platform/secret.h"
 #include "platform/text.h"
 
-/* A shorter value is a word of the language as a rule. */
+/* What is longer is a file's contents. */
 enum {
-	LEARNED_SHORTEST = 8
+	LEARNED_LONGEST = 64 << 10
 };
 
 static const char *const type_names[] = {
@@ -367,25 +367,26 @@ static const char *user_beside(const struct param *password, const struct action
 	return param_given(&user, request);
 }
 
-/* What goes to the user's program has no table: its name tells. */
-static void learn_by_name(char *const *environment)
+/* What goes to the user's program has no table: its names tell, and the URLs in it. */
+static void learn_others(const struct action_request *request)
 {
-	static const char *const words[] = {"PASSWORD", "PASSWD",      "PASSPHRASE", "SECRET",
-					    "TOKEN",    "PRIVATE_KEY", "API_KEY",    "CREDENTIAL"};
-	for (; *environment; environment++) {
-		const char *value = strchr(*environment, '=');
-		if (!value || strlen(++value) < LEARNED_SHORTEST)
+	for (char *const *entry = request->environment; *entry; entry++) {
+		const char *value = strchr(*entry, '=');
+		if (!value)
 			continue;
-		auto_free char *name =
-			text_dup_size(*environment, (size_t)(value - 1 - *environment));
-		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-			if (strcasestr(name, words[i]))
-				secret_add(value);
+		auto_free char *name = text_dup_size(*entry, (size_t)(value++ - *entry));
+		secret_add_named(name, value);
+		if (strlen(value) <= LEARNED_LONGEST)
+			secret_learn(value);
 	}
+	for (char *const *word = request->command; word && *word; word++)
+		if (strlen(*word) <= LEARNED_LONGEST)
+			secret_learn(*word);
 }
 
 void params_learn_secrets(const struct action *action, const struct action_request *request)
 {
+	learn_others(request);
 	for (const struct param *param = action->params; param->name; param++) {
 		const char *value = param_given(param, request);
 		if (value && (param->flags & PARAM_SECRET))
@@ -393,7 +394,6 @@ void params_learn_secrets(const struct action *action, const struct action_reque
 		else if (value && (param->type == PARAM_URL || param->type == PARAM_URLS))
 			learn_urls(value);
 	}
-	learn_by_name(request->environment);
 }
 
 /* Passes on, and counts. */

@@ -243,7 +243,7 @@ int bundle_make(const struct config *config, enum compression compression, struc
 	auto_free char *path = text_format("%s/proc/cmdline", sysfs_root());
 	/* Of whatever program these are. */
 	if (buffer_read_file(&line, path, &ignored) == 0)
-		secret_add_urls_in((const char *)line.data);
+		secret_learn((const char *)line.data);
 	add_logs(&bundle);
 	add_kernel_messages(&bundle);
 	add_printed(&bundle, "config.txt", config_print);

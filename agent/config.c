@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform/cleanup.h"
 #include "platform/secret.h"
 #include "platform/text.h"
 
@@ -350,8 +351,8 @@ static int load_flags(struct config *config, int argc, char *const *argv, int *r
 			id++;
 		if (id == SETTING_COUNT)
 			return error_set(err, ERROR_INPUT,
-					 "unknown flag %s (tink-worker --help lists them)",
-					 argv[at]);
+					 "unknown flag %.*s (tink-worker --help lists them)",
+					 (int)(size + (size_t)(flag - argv[at])), argv[at]);
 		const char *value = flag[size] == '=' ? flag + size + 1 : NULL;
 		if (!value && config_settings[id].type == SETTING_BOOL)
 			value = "true";
@@ -410,6 +411,26 @@ static int check(const struct config *config, struct error *err)
 	return 0;
 }
 
+/* They need not have a scheme. */
+static void learn_proxy(const char *value)
+{
+	auto_free char *url = text_format("http://%s", value);
+	if (!strstr(value, "://"))
+		secret_add_url(url);
+}
+
+/* One that is too short to be looked for in texts is hidden where the kernel tells it. */
+static void learn_secret(const struct setting *setting, const char *value)
+{
+	secret_add(value);
+	for (size_t i = 0; value[0] && strlen(value) < SECRET_SHORTEST && i < SPELLINGS_MOST &&
+			   setting->kernel[i];
+	     i++) {
+		auto_free char *word = text_format("%s=%s", setting->kernel[i], value);
+		secret_add(word);
+	}
+}
+
 int config_load(struct config *config, int argc, char *const *argv, char *const *environment,
 		const char *kernel_line, int *ret_rest, struct error *err)
 {
@@ -427,14 +448,18 @@ int config_load(struct config *config, int argc, char *const *argv, char *const 
 		    config->values[SETTING_HW_ADDR].origin, "hw-addr");
 	for (size_t id = 0; id < SETTING_COUNT; id++)
 		if (config_settings[id].flags & SETTING_SECRET)
-			secret_add(config->values[id].value);
+			learn_secret(&config_settings[id], config->values[id].value);
 	secret_add_login(config_text(config, SETTING_REGISTRY_USER),
 			 config_text(config, SETTING_REGISTRY_PASS));
 	/* Proxies and others; what is no URL is left alone. */
-	for (size_t id = 0; id < SETTING_COUNT; id++)
+	for (size_t id = 0; id < SETTING_COUNT; id++) {
 		secret_add_url(config->values[id].value);
+		secret_learn(config->values[id].value);
+	}
+	learn_proxy(config_text(config, SETTING_HTTP_PROXY));
+	learn_proxy(config_text(config, SETTING_HTTPS_PROXY));
 	/* What else stands there (the kernel tells all of it) may be of other programs. */
-	secret_add_urls_in(kernel_line);
+	secret_learn(kernel_line);
 	secret_keep();
 	return 0;
 }
@@ -473,6 +498,7 @@ void config_print(const struct config *config, FILE *out)
 		if ((config_settings[id].flags & SETTING_SECRET) && value[0])
 			value = "***";
 		text_redact_url(value, shown, sizeof(shown));
+		secret_redact(shown);
 		fprintf(out, "%-32s %-40s %s%s\n", config_settings[id].name, shown,
 			origin_text(config, id, origin, sizeof(origin)),
 			config_settings[id].flags & SETTING_NO_EFFECT ? " (taken, without effect)"

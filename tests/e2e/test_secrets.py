@@ -6,6 +6,7 @@ What is looked through: standard error, files, syslog (UDP, TCP, TLS), reports a
 
 import base64
 import contextlib
+import html
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import tarfile
 import threading
 import urllib.parse
 from pathlib import Path
+from xml.sax.saxutils import escape as xml_escape
 
 import pytest
 
@@ -38,6 +40,10 @@ SECRETS = {
     "bundle": ("bundle-pw-31337", "packer"),
     "bundle-sig": ("bundle-sig-778899aabb", None),
     "proxy": ("proxy-p@ss!", "squid"),
+    "command": ("cmd-pass-4711-xy", "cmduser"),
+    "command-query": ("kw-7-31", None),
+    "command-header": ("hdr.tok-en_0815-abcdef", None),
+    "short": ("hunter2", None),
 }
 
 
@@ -45,10 +51,20 @@ def quote(text):
     return urllib.parse.quote(text, safe="")
 
 
+def of_go(text):
+    """In JSON as programs in Go write it."""
+    return json.dumps(text)[1:-1].replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
 def spellings(secret, user):
     """A secret as people and programs write it; its beginning, as texts are cut."""
     found = {secret[:11], quote(secret), quote(secret).lower() if "%" in quote(secret) else secret, json.dumps(secret)[1:-1],
-             json.dumps(json.dumps(secret)[1:-1])[1:-1], urllib.parse.quote_plus(secret), repr(secret)[1:-1]}
+             json.dumps(json.dumps(secret)[1:-1])[1:-1], urllib.parse.quote_plus(secret), repr(secret)[1:-1],
+             html.escape(secret), xml_escape(secret), of_go(secret)}
+    # Wherever it stands in what was encoded as a whole.
+    for before, foreign in ((1, 2), (2, 3)):
+        code = base64.b64encode(bytes(before) + secret.encode()).decode()
+        found.add(code[foreign:(before + len(secret)) // 3 * 4])
     for plain in (secret, f"{user}:{secret}" if user else secret, f"{user}:{quote(secret)}" if user else secret):
         code = base64.b64encode(plain.encode()).decode()
         found.add(code[:len(plain) // 3 * 4])
@@ -196,6 +212,12 @@ def everything_that_has_secrets(station, images, registry):
     web.route("PUT", "/up", echoes)
     station.fails("slurp", {**slurp, "HTTP_USERNAME": "robots", "HTTP_PASSWORD": secret("http")}, "400")
     station.fails("slurp", {**slurp, "HTTP_TOKEN": secret("bearer")}, "400")
+    # Servers that say again what they were sent, in their way of writing.
+    for spell in (html.escape, xml_escape, of_go, lambda text: base64.b64encode(f"{{{text}}}".encode()).decode()):
+        def says(request, spell=spell):
+            raise ValueError(f"<no access>{spell(secret('http'))}</no access>")
+        web.route("PUT", "/up", says)
+        station.fails("slurp", {**slurp, "HTTP_USERNAME": "robots", "HTTP_PASSWORD": secret("http")}, "400", "no access")
     # A registry, with the right password and with a wrong one.
     registry.add("x/y", "1", images.noise().read_bytes())
     oci = {"IMG_URL": f"{registry.authority}/x/y:1", "DEST_DISK": disk.path, "REGISTRY_USERNAME": "tester"}
@@ -212,6 +234,10 @@ def everything_that_has_secrets(station, images, registry):
                       "seq 1 715 | tr -d '\\n'; echo $DB_PASSWORD", "false"])
     station.fails(cexec, {**echo, "CMD_LINE": code}, "exit status 1", "it is ***")
     station.fails(cexec, {**echo, "CMD_LINE": f"/bin/no-such-program '{secret('variable')}'"})
+    # Commands are logged, and shown in the report, but for what is secret in them.
+    command = (f"echo wget -q --header='Authorization: Bearer {secret('command-header')}' "
+               f"'https://{userinfo('command')}host.example/x?id=1&auth={secret('command-query')}' $ROOT_PASSWORD")
+    station.succeeds(cexec, {**echo, "CMD_LINE": command, "ROOT_PASSWORD": secret("short")}, "host.example/x?***")
     station.succeeds(writefile, {"DEST_DISK": root.path, "DEST_PATH": "/etc/secret", "CONTENTS_URL": url, "FS_TYPE": "ext4"})
 
 
@@ -248,6 +274,25 @@ def test_secrets_of_the_kernel_command_line(station):
     assert {"about.txt", "config.txt", "dmesg.txt", "inventory.json", "disks/disks.txt", "network/interfaces.txt"} <= set(files)
     shown = subprocess.run([BINARY, *flags, "config"], check=True, capture_output=True).stdout
     look_through("config", shown)
+
+
+def test_odd_secrets_of_the_kernel_command_line(station):
+    """Short ones, a proxy without a scheme, what is a secret by its name alone, a token in a user's place."""
+    (station.folder / "root/proc").mkdir(parents=True)
+    (station.folder / "root/proc/cmdline").write_text(
+        "registry_password=k9 HTTP_PROXY=squid:no-scheme-pw@proxy:3128 BMC_PASSWORD=calvin1 ipa.api-token=tok-ipa-1 "
+        "values=https://a:b@host/?c=d workflow_file=https://ghp_0123456789abcdef0123:x-oauth-basic@host/wf.yaml end=1\n")
+    flags = ["--root", str(station.folder / "root"), "--log-dir=none"]
+    data = subprocess.run([BINARY, *flags, "bundle", "-o", "-"], check=True, capture_output=True).stdout
+    shown = subprocess.run([BINARY, *flags, "config"], check=True, capture_output=True).stdout
+    files = {**unpacked(data), "config": shown}
+    for name, content in files.items():
+        for needle in (b"registry_password=k9", b"no-scheme-pw", b"calvin1", b"tok-ipa-1", b"a:b@", b"c=d", b"ghp_0123456789"):
+            assert needle not in content, f"{needle} is in {name}"
+    line = files["system/cmdline.txt"]
+    assert b"@proxy:3128 BMC_PASSWORD=*** ipa.api-token=*** values=https://***@host/?***" in line and b"end=1" in line
+    wrong = subprocess.run([BINARY, "--registry-pasword=hunter2"], capture_output=True, check=False)
+    assert wrong.returncode == 2 and b"unknown flag --registry-pasword " in wrong.stderr and b"hunter2" not in wrong.stderr
 
 
 def test_run_by_hand(station):

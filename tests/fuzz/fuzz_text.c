@@ -3,6 +3,7 @@
 
 #include "agent/report.h"
 #include "platform/error.h"
+#include "platform/secret.h"
 #include "platform/text.h"
 
 /* Valid, on lines, without control characters and escape sequences. */
@@ -69,6 +70,19 @@ static void as_a_report(const char *text)
 	free(copy);
 }
 
+/* Nothing grows or becomes invalid by what is hidden in it. */
+static void without_secrets(const char *text)
+{
+	char *copy = malloc(3 * strlen(text) + 1);
+	require(copy != NULL);
+	size_t size = text_sanitize(text, strlen(text), copy, 3 * strlen(text) + 1);
+	secret_learn(copy);
+	secret_redact(copy);
+	require(strlen(copy) <= size);
+	require(is_harmless(copy));
+	free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_text(data, size);
@@ -77,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	into_any_room((const char *)data, size, size ? 1 + data[0] % (size + 1) : 1);
 	as_an_error(text);
 	as_a_report(text);
+	without_secrets(text);
 	char shown[64];
 	text_redact_url(text, shown, sizeof(shown));
 	require(strlen(shown) < sizeof(shown));
