@@ -4,12 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -28,9 +28,11 @@
 #include "platform/tar_write.h"
 #include "platform/text.h"
 
-/* A file of the machine is cut at FILE_MOST; what is more than TAR_MOST in all is left out. */
+/* A file of the machine is cut at FILE_MOST; what is more than TAR_MOST in all is left out, with
+ * TAR_RESERVE for what says so. */
 enum {
 	TAR_MOST = 16 << 20,
+	TAR_RESERVE = 128 << 10,
 	FILE_MOST = 2 << 20,
 	UPLOAD_MOST_MS = 60000,
 	UPLOAD_STALL_MS = 15000,
@@ -52,7 +54,7 @@ static void note_missing(struct bundle *bundle, const char *name, const char *wh
 }
 
 /* Everything comes by here: no secret gets in. Changes text. */
-static void add_text(struct bundle *bundle, const char *name, struct buffer *text)
+static void add_text(struct bundle *bundle, const char *name, struct buffer *text, bool is_last)
 {
 	struct error err;
 	for (size_t i = 0; i < text->size; i++)
@@ -63,8 +65,10 @@ static void add_text(struct bundle *bundle, const char *name, struct buffer *tex
 		return;
 	}
 	secret_redact((char *)text->data);
-	if (tar_write_file(&bundle->tar, name, text->data, strlen((char *)text->data),
-			   bundle->now.tv_sec, &err) < 0)
+	if (bundle->tar.size + text->size + TAR_RESERVE > TAR_MOST && !is_last)
+		note_missing(bundle, name, "the bundle is full");
+	else if (tar_write_file(&bundle->tar, name, text->data, strlen((char *)text->data),
+				bundle->now.tv_sec, &err) < 0)
 		note_missing(bundle, name, err.text);
 }
 
@@ -90,7 +94,7 @@ static void add_file(struct bundle *bundle, const char *name, const char *path)
 			break;
 		text.size += (size_t)got;
 	}
-	add_text(bundle, name, &text);
+	add_text(bundle, name, &text, false);
 }
 
 static void add_system_files(struct bundle *bundle)
@@ -119,27 +123,23 @@ static void add_system_files(struct bundle *bundle)
 	add_file(bundle, "network/resolv.conf", "/etc/resolv.conf");
 }
 
-/* The log of the worker, and what everybody has said on the consoles of the initramfs. */
+/* The log of the worker (in its folder may be others' with others' secrets), and what everybody has
+ * said on the consoles of the initramfs. */
 static void add_logs(struct bundle *bundle)
 {
-	static const char *const console[] = {"/run/tink-worker/log.1", "/run/tink-worker/log"};
 	const char *folder = config_text(bundle->config, SETTING_LOG_DIR);
-	auto_free char *pattern = text_format("%s/*.log*", folder);
-	glob_t found;
-	int result = glob(pattern, 0, NULL, &found);
-	for (size_t i = 0; result == 0 && i < found.gl_pathc; i++) {
-		const char *slash = strrchr(found.gl_pathv[i], '/');
-		auto_free char *name = text_format("log/%.80s", slash + 1);
-		add_file(bundle, name, found.gl_pathv[i]);
-	}
-	if (result == 0)
-		globfree(&found);
-	else
-		note_missing(bundle, "log/worker.log", "there is none in log-dir");
-	for (size_t i = 0; i < 2; i++)
-		if (access(console[i], R_OK) == 0)
-			add_file(bundle, i == 0 ? "log/console.log.1" : "log/console.log",
-				 console[i]);
+	auto_free char *worker = text_format("%s/worker.log", folder);
+	auto_free char *worker_before = text_format("%s/worker.log.1", folder);
+	const struct {
+		const char *name, *path;
+		bool optional;
+	} files[] = {{"log/worker.log.1", worker_before, true},
+		     {"log/worker.log", worker, false},
+		     {"log/console.log.1", "/run/tink-worker/log.1", true},
+		     {"log/console.log", "/run/tink-worker/log", true}};
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (!files[i].optional || access(files[i].path, R_OK) == 0)
+			add_file(bundle, files[i].name, files[i].path);
 	const char *status = config_text(bundle->config, SETTING_STATUS_FILE);
 	if (strcmp(status, "none") != 0)
 		add_file(bundle, "status.txt", status);
@@ -152,7 +152,7 @@ static void add_kernel_messages(struct bundle *bundle)
 	if (kmsg_dump(&text, &err) < 0)
 		note_missing(bundle, "dmesg.txt", err.text);
 	if (text.size > 0)
-		add_text(bundle, "dmesg.txt", &text);
+		add_text(bundle, "dmesg.txt", &text, false);
 }
 
 /* What a function prints. */
@@ -171,7 +171,7 @@ static void add_printed(struct bundle *bundle, const char *name,
 	if (buffer_add(&text, data, size, &err) < 0)
 		note_missing(bundle, name, err.text);
 	else
-		add_text(bundle, name, &text);
+		add_text(bundle, name, &text, false);
 	free(data);
 }
 
@@ -206,7 +206,7 @@ static void add_about(struct bundle *bundle)
 		system.nodename, (int)strcspn(up, " "), up);
 	buffer_add(&text, head, strlen(head), &ignored);
 	buffer_add(&text, bundle->missing.data, bundle->missing.size, &ignored);
-	add_text(bundle, "about.txt", &text);
+	add_text(bundle, "about.txt", &text, true);
 }
 
 static int pack(struct bundle *bundle, enum compression compression, struct buffer *out,
@@ -258,22 +258,38 @@ int bundle_make(const struct config *config, enum compression compression, struc
 	return result;
 }
 
-static int write_out(const char *path, const struct buffer *data, struct error *err)
+static int write_all(int fd, const struct buffer *data)
 {
-	bool to_stdout = strcmp(path, "-") == 0;
-	auto_close int fd = to_stdout ? dup(STDOUT_FILENO)
-				      : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_sys(err, "open %s", path);
 	for (size_t done = 0; done < data->size;) {
 		ssize_t written = write(fd, data->data + done, data->size - done);
 		if (written < 0 && errno == EINTR)
 			continue;
 		if (written < 0)
-			return error_sys(err, "write %s", path);
+			return -1;
 		done += (size_t)written;
 	}
-	return close(take_fd(&fd)) < 0 ? error_sys(err, "write %s", path) : 0;
+	return 0;
+}
+
+static int write_out(const char *path, const struct buffer *data, struct error *err)
+{
+	bool to_stdout = strcmp(path, "-") == 0;
+	struct stat status;
+	auto_close int fd = to_stdout ? dup(STDOUT_FILENO)
+				      : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return error_sys(err, "open %s", path);
+	bool is_file = !to_stdout && S_ISREG(status.st_mode);
+	/* One that was there may be for everybody's eyes. */
+	if (is_file && fchmod(fd, 0600) < 0)
+		return error_sys(err, "open %s", path);
+	if (write_all(fd, data) == 0 && close(take_fd(&fd)) == 0)
+		return 0;
+	error_sys(err, "write %s", path);
+	/* Half a bundle helps nobody, and its place is needed. */
+	if (is_file)
+		unlink(path);
+	return -1;
 }
 
 static bool ends_in(const char *text, const char *end)

@@ -310,10 +310,13 @@ static void do_action(struct loop *loop, const struct action_request *request,
 	enum run_state state = execute(loop, request, task, &report, &after, &doubtful);
 	log_end(request, &report);
 	/* An interruption is told by one more RUNNING: the server hands the action out again. */
-	if (state == RUN_GONE || !deliver_end(loop, request, task, &report))
+	if (state == RUN_GONE)
 		return;
-	bundle_upload(loop->config, request, &report);
-	if (report.state != REPORT_SUCCESS)
+	bool taken = deliver_end(loop, request, task, &report);
+	/* All the more when the server does not want to know. */
+	if (taken || !signals_stop_requested())
+		bundle_upload(loop->config, request, &report);
+	if (!taken || report.state != REPORT_SUCCESS)
 		return;
 	remember_done(loop, request, &report, doubtful);
 	struct error err;
