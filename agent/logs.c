@@ -155,6 +155,15 @@ static void start_file(const char *folder)
 		 err.text, NULL);
 }
 
+const char *logs_path(void)
+{
+	static char path[512];
+	if (logs.file)
+		snprintf(path, sizeof(path), "%s/worker.log",
+			 config_text(logs.config, SETTING_LOG_DIR));
+	return path;
+}
+
 static bool wants_kernel(const struct syslog_target *targets, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

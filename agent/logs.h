@@ -13,6 +13,9 @@
  */
 void logs_start(const struct config *config);
 
+/* The file that the log goes to, "" when there is none. Lives as long as the process. */
+const char *logs_path(void);
+
 /* tls-ca is a file now: syslog by TLS begins. */
 void logs_trust(const struct config *config);
 

@@ -99,8 +99,6 @@ static int run_by_hand(struct config *config, int argc, char *const *argv)
 	secret_hide_arguments(argc, argv);
 	if (signals_open(&err) < 0)
 		return fail(&err);
-	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
-		    config_text(config, SETTING_SYSLOG_HOST));
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
 		return usage_error(&err);
 	char group[32], duration[32];
@@ -182,14 +180,17 @@ static int work(struct config *config)
 	logs_start(config);
 	status_open(config_text(config, SETTING_STATUS_FILE), config_text(config, SETTING_ID),
 		    config_text(config, SETTING_SYSLOG_HOST));
+	status_log(logs_path());
 	if (tls_fetch_ca(config, signals_fd(), &err) < 0)
 		return err.kind == ERROR_CANCELLED ? EXIT_OK : cannot_start(&err);
 	logs_trust(config);
 	if (tls_prepare(config, &err) < 0)
 		return cannot_start(&err);
 	const char *file = workflow_wanted(config);
-	if (file && workflow_open(config, file, signals_fd(), &transport, &err) < 0)
-		return fail(&err);
+	if (file && workflow_open(config, file, signals_fd(), &transport, &err) < 0) {
+		cannot_start(&err);
+		return EXIT_FAILED;
+	}
 	if (!file && transport_open(config, signals_fd(), &transport, &err) < 0)
 		return cannot_start(&err);
 	log_info("tink-worker starts", "version", TINK_WORKER_VERSION);

@@ -332,10 +332,12 @@ static void draw_letters(struct sheet *sheet)
 static void help_text(const struct sheet *sheet, char *out, size_t out_size)
 {
 	const struct status *status = sheet->status;
+	const char *log_path = sheet->page->log_path;
 	snprintf(out, out_size,
-		 "%s`tink-worker bundle` collects what helpers need; the log: "
-		 "/run/tink-worker/log%s%s. A new workflow starts by itself.",
+		 "%s`tink-worker bundle` collects what helpers need%s%s%s%s. A new workflow starts "
+		 "by itself.",
 		 sheet->page->interactive ? "Enter opens a shell here: " : "",
+		 log_path ? "; the log: " : "", log_path ? log_path : "",
 		 status->syslog[0] ? ", syslog at " : "", status->syslog);
 }
 

@@ -26,6 +26,7 @@ struct page {
 	struct timespec wall; /* the same moment by the wall clock */
 	bool worker_gone;     /* it has written a status and does not run any more */
 	bool interactive;     /* a console, where keys are to be named */
+	const char *log_path; /* where all of the log is; NULL: not known */
 };
 
 /* Adds a line of the log: clean text. */

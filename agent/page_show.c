@@ -51,6 +51,18 @@ static bool read_status(struct source *source)
 	return true;
 }
 
+/* A worker that was killed does not say what became of its action; another would stop it. */
+static void stop_actions(struct page *page)
+{
+	for (size_t i = 0; i < page->status.action_count; i++) {
+		struct status_action *action = &page->status.actions[i];
+		if (action->state != STATUS_RUNNING && action->state != STATUS_STARTING)
+			continue;
+		action->state = STATUS_STOPPED;
+		action->stop_ms = page->now_ms;
+	}
+}
+
 static bool look(void *context)
 {
 	struct source *source = context;
@@ -61,6 +73,12 @@ static bool look(void *context)
 	bool gone = page->status.pid > 0 && kill(page->status.pid, 0) < 0 && errno == ESRCH;
 	changed |= gone != page->worker_gone;
 	page->worker_gone = gone;
+	if (gone)
+		stop_actions(page);
+	/* In the initramfs everybody's words are in one place. */
+	page->log_path = access(LOG_PATH, R_OK) == 0 ? LOG_PATH
+			 : page->status.log[0]       ? page->status.log
+						     : NULL;
 	bool up = page->facts.interface_count > 0 && page->facts.interfaces[0].addresses[0];
 	if (page->now_ms >= source->network_ms + (up ? NETWORK_EVERY_MS : NETWORK_FIRST_MS)) {
 		facts_network(&page->facts);
@@ -88,7 +106,8 @@ static void draw(void *context, struct screen *screen)
 static void read_log(struct source *source)
 {
 	static char raw[LOG_TAIL + 1], clean[PAGE_LINE_SIZE];
-	int fd = open(LOG_PATH, O_RDONLY | O_CLOEXEC);
+	const char *path = source->page.log_path ? source->page.log_path : LOG_PATH;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	off_t size = lseek(fd, 0, SEEK_END);

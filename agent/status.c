@@ -92,6 +92,7 @@ void status_write(const struct status *status, struct buffer *out)
 	put_number(out, "pid", status->pid);
 	put_text(out, "id", status->id);
 	put_text(out, "syslog", status->syslog);
+	put_text(out, "log", status->log);
 	put_text(out, "server", status->server);
 	put_text(out, "server-state", server_names[status->server_state]);
 	put_number(out, "server-since-ms", status->server_since_ms);
@@ -200,6 +201,7 @@ static void take_value(struct status *status, const char *key, const char *value
 		{"version", status->version, sizeof(status->version)},
 		{"id", status->id, sizeof(status->id)},
 		{"syslog", status->syslog, sizeof(status->syslog)},
+		{"log", status->log, sizeof(status->log)},
 		{"server", status->server, sizeof(status->server)},
 		{"server-error", status->server_text, sizeof(status->server_text)},
 		{"workflow", status->workflow, sizeof(status->workflow)},
@@ -321,7 +323,14 @@ void status_open(const char *path, const char *id, const char *syslog)
 	snprintf(mine.version, sizeof(mine.version), "%s", TINK_WORKER_VERSION);
 	copy(mine.id, sizeof(mine.id), id);
 	copy(mine.syslog, sizeof(mine.syslog), syslog);
+	mine.log[0] = '\0';
 	mkdir("/run/tink-worker", 0755);
+	publish();
+}
+
+void status_log(const char *path)
+{
+	copy(mine.log, sizeof(mine.log), path);
 	publish();
 }
 

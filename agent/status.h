@@ -60,6 +60,7 @@ struct status {
 	pid_t pid; /* of the worker; 0: none has written anything */
 	char id[STATUS_NAME_SIZE];
 	char syslog[STATUS_NAME_SIZE]; /* where logs are sent; "" nowhere */
+	char log[STATUS_NAME_SIZE];    /* the file with the log; "" none */
 	char server[STATUS_NAME_SIZE];
 	enum status_server server_state;
 	int64_t server_since_ms;
@@ -89,6 +90,9 @@ void status_write(const struct status *status, struct buffer *out);
 /* Begins: the file at path ("none": there is none; borrowed) is written at each of the following.
  * What it says of a worker before this one, started on the same machine, is taken over. */
 void status_open(const char *path, const char *id, const char *syslog);
+
+/* The file that the log goes to; "": none. */
+void status_log(const char *path);
 
 /* How it stands with the server. error is for STATUS_ERROR. */
 void status_server(const char *server, enum status_server state, const char *error);

@@ -151,6 +151,9 @@ static void shows_a_failure_with_its_whole_reason(void **state)
 	assert_contains(text, "tink-worker bundle");
 	assert_contains(text, "syslog at 192.0.2.9");
 	assert_contains(text, "Enter opens a shell here");
+	assert_lacks(text, "the log:");
+	page.log_path = "/var/log/worker.log";
+	assert_contains(drawn(24, 160), "the log: /var/log/worker.log, syslog at 192.0.2.9");
 	page.interactive = false;
 	assert_lacks(drawn(24, 80), "Enter");
 	page.status.actions[1].state = STATUS_TIMEOUT;

@@ -82,6 +82,9 @@ static void follows_the_server(void **state)
 	assert_string_equal(published()->id, "52:54:00:77:00:0a");
 	assert_string_equal(published()->syslog, "192.0.2.9");
 	assert_int_equal(published()->server_state, STATUS_CONNECTING);
+	assert_string_equal(published()->log, "");
+	status_log("/run/tink-worker/logs/worker.log");
+	assert_string_equal(published()->log, "/run/tink-worker/logs/worker.log");
 	status_server("192.0.2.1:42113", STATUS_ERROR, "connection refused\nsecond line");
 	assert_int_equal(published()->server_state, STATUS_ERROR);
 	assert_string_equal(published()->server_text, "connection refused\nsecond line");

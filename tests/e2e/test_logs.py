@@ -13,7 +13,7 @@ import pytest
 
 from server.syslog import SyslogServer
 from server.tls import make_certificate
-from worker import BINARY, eventually, images, make_station, station  # noqa: F401
+from worker import BINARY, MIB, eventually, images, make_station, station  # noqa: F401
 
 WRITEFILE = "quay.io/tinkerbell/actions/writefile:latest"
 
@@ -255,6 +255,47 @@ def test_files(station, images):
     sizes = [file.stat().st_size for file in (path, path.with_suffix(".log.1"))]
     assert max(sizes) <= 512 << 10 and sum(sizes) > 512 << 10
     assert "8999 ....." in path.read_text()
+
+
+def test_status_of_a_worker_that_was_killed(station):
+    """`tink-worker status` says where the log is, and that nothing runs any more."""
+    status = station.folder / "status"
+    worker = station.worker("--log-dir", str(station.folder / "logs"), "--status-file", str(status))
+
+    def shown():
+        return subprocess.run([BINARY, "status", status], check=False, capture_output=True, text=True).stdout
+    station.run({"name": "fails", "image": "nobody/knows/this"})
+    page = eventually(lambda: (text := shown()) and "FAILED: fails" in text and text, what="the failed action")
+    assert f"thelog:{station.folder}/logs/worker.log" in "".join(page.split())
+    # What somebody does by hand meanwhile is not what the worker does.
+    by_hand = [BINARY, "--status-file", status, "run", "image2disk", "IMG_URL=http://127.0.0.1:1/x", "DEST_DISK=/dev/null"]
+    assert subprocess.run(by_hand, check=False, capture_output=True).returncode == 1
+    assert "FAILED: fails" in shown() and "the worker has ended" not in shown()
+    stall = station.web.fault("stall-header", path="/noise", times=1)
+    workflow = station.submit(station.image2disk(f"{station.web.url}/noise", station.disk(size_bytes=8 * MIB)))
+    station.web.wait(lambda: stall.hits, what="the request")
+    assert re.search(r"^ RUNNING  it ", shown(), re.M)
+    worker.kill()
+    assert "the worker has ended" in shown() and re.search(r"^ STOPPED  it ", shown(), re.M)
+    worker.start()
+    station.finish(workflow)
+
+
+def test_bundle_that_cannot_be_written(station):
+    """Half a bundle is no bundle: nothing stays of it; and one that is written over is for root alone."""
+    there = station.folder / "there.tar.gz"
+    there.write_bytes(b"")
+    there.chmod(0o644)
+    subprocess.run([BINARY, "--log-dir=none", "bundle", "-o", there], check=True, capture_output=True)
+    assert there.stat().st_mode & 0o777 == 0o600
+    full = station.folder / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", full], check=True)
+    try:
+        failed = subprocess.run([BINARY, "--log-dir=none", "bundle", "-o", full / "x.tar.gz"], check=False, capture_output=True)
+        assert failed.returncode == 1 and b"x.tar.gz: " in failed.stderr and not list(full.iterdir())
+    finally:
+        subprocess.run(["umount", full], check=True)
 
 
 def test_rsyslogd(station, images):
