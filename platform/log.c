@@ -1,7 +1,10 @@
 /* Log lines: see log.h. */
 #include "platform/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +16,13 @@
 #include "platform/secret.h"
 #include "platform/text.h"
 
+/*
+ * STDERR_WAIT_MS: for who reads standard error (a service manager, the initramfs's consoles), once;
+ * while he does not read, nothing is waited for. Plain lines are for somebody who is there: a
+ * terminal, or the worker that has started this process.
+ */
 enum {
+	STDERR_WAIT_MS = 1000,
 	VALUE_SIZE = 4352,
 	LINE_SIZE = 12 * VALUE_SIZE,
 	NAME_SIZE = 256,
@@ -27,6 +36,9 @@ static struct {
 	void (*take)(void *context, const struct log_event *event);
 	void *context;
 } sinks[LOG_SINKS_MOST];
+
+/* Lines that standard error has not taken, in a row. */
+static uint64_t stderr_missed;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
@@ -190,6 +202,50 @@ static void start_line(struct line *line, enum log_level level, const char *mess
 	put_text(line, message);
 }
 
+/*
+ * A pipe that nobody reads must not hold up the work: what does not go there in time is left out,
+ * and its number said when he reads again. The sinks have it. Under the lock.
+ */
+static bool stderr_takes(int timeout_ms)
+{
+	struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+	int ready;
+	while ((ready = poll(&fd, 1, timeout_ms)) < 0 && errno == EINTR)
+		;
+	return ready > 0;
+}
+
+/* As much as a pipe that is ready takes without waiting, at a time. */
+static void write_stderr(const char *text, size_t size)
+{
+	int wait_ms = format == LOG_FORMAT_PLAIN ? -1 : stderr_missed > 0 ? 0 : STDERR_WAIT_MS;
+	while (size > 0 && stderr_takes(wait_ms)) {
+		ssize_t written = write(STDERR_FILENO, text, size < PIPE_BUF ? size : PIPE_BUF);
+		/* Nobody is left to tell when standard error does not take it. */
+		if (written < 0 && errno != EINTR && errno != EAGAIN)
+			return;
+		text += written > 0 ? written : 0;
+		size -= written > 0 ? (size_t)written : 0;
+	}
+	stderr_missed += size > 0;
+}
+
+static void to_stderr(const struct line *line)
+{
+	char note[64];
+	if (stderr_missed > 0) {
+		if (!stderr_takes(0)) {
+			stderr_missed++;
+			return;
+		}
+		int size = snprintf(note, sizeof(note), "(%" PRIu64 " lines are missing here)\n",
+				    stderr_missed);
+		stderr_missed = 0;
+		write_stderr(note, (size_t)size);
+	}
+	write_stderr(line->text, line->used);
+}
+
 static void end_line(struct line *line, const char *program)
 {
 	if (format == LOG_FORMAT_JSON)
@@ -206,9 +262,7 @@ static void end_line(struct line *line, const char *program)
 				  .state = line->state};
 	line->text[line->used++] = '\n';
 	pthread_mutex_lock(&lock);
-	/* Nobody is left to tell when standard error does not take it. */
-	ssize_t written = write(STDERR_FILENO, line->text, line->used);
-	(void)written;
+	to_stderr(line);
 	for (size_t i = 0; i < LOG_SINKS_MOST; i++)
 		if (sinks[i].take)
 			sinks[i].take(sinks[i].context, &event);

@@ -85,8 +85,10 @@ void log_file_take(void *context, const struct log_event *event)
 	/* The log is on standard error too; a folder that is full is no reason to stop. */
 	ssize_t written =
 		file->fd >= 0 ? write(file->fd, event->line, event->line_size) : (ssize_t)-1;
-	if (written > 0)
+	if (written == (ssize_t)event->line_size)
 		file->size += (uint64_t)written;
+	else if (written > 0 && ftruncate(file->fd, (off_t)file->size) < 0)
+		cleanup_close(&file->fd); /* half a line stays: the next file begins */
 }
 
 void log_file_close(struct log_file *file)

@@ -76,7 +76,8 @@ static int write_udp(struct syslog_sender *sender, const char *text, size_t size
 			return 0;
 		/* Too long for this network: what fits of it is better than nothing, for ever. */
 		if (errno == EMSGSIZE && size > 480) {
-			size = 480;
+			for (size = 480; ((unsigned char)text[size] & 0xc0) == 0x80;)
+				size--;
 			continue;
 		}
 		return error_sys(err, "send");

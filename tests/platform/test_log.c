@@ -1,6 +1,8 @@
 /* Log lines as they arrive on standard error. */
 #include "tests/unit.h"
 
+#include <fcntl.h>
+
 #include "platform/log.h"
 #include "platform/secret.h"
 #include "platform/text.h"
@@ -184,6 +186,50 @@ static void passes_on_what_a_program_says(void **state)
 	free(text);
 }
 
+static unsigned events;
+
+static void count_event(void *context, const struct log_event *event)
+{
+	(void)context;
+	(void)event;
+	events++;
+}
+
+/* Who does not read what goes to him holds nobody up, and is told what he has missed. */
+static void goes_on_when_nobody_reads(void **state)
+{
+	(void)state;
+	static char text[1 << 17];
+	int ends[2];
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+	memset(text, 'x', sizeof(text));
+	while (write(ends[1], text, sizeof(text)) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+	int before = dup(STDERR_FILENO);
+	dup2(ends[1], STDERR_FILENO);
+	events = 0;
+	log_add_sink(count_event, NULL);
+	for (int i = 0; i < 100; i++)
+		log_info("not read");
+	assert_int_equal(events, 100);
+	while (read(ends[0], text, sizeof(text)) > 0)
+		;
+	log_info("read again");
+	dup2(before, STDERR_FILENO);
+	close(before);
+	log_remove_sink(count_event, NULL);
+	ssize_t got = read(ends[0], text, sizeof(text) - 1);
+	assert_true(got > 0);
+	text[got] = '\0';
+	assert_int_equal(strncmp(text, "(100 lines are missing here)\n", 29), 0);
+	assert_contains(text, "read again\n");
+	assert_lacks(text, "not read");
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void reads_levels(void **state)
 {
 	(void)state;
@@ -210,6 +256,7 @@ int main(void)
 		cmocka_unit_test(stays_json_when_it_is_cut),
 		cmocka_unit_test(hides_secrets),
 		cmocka_unit_test(passes_on_what_a_program_says),
+		cmocka_unit_test(goes_on_when_nobody_reads),
 		cmocka_unit_test(reads_levels),
 	};
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);

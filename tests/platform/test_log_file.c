@@ -1,6 +1,8 @@
 /* The log in files. */
 #include "tests/unit.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "platform/cleanup.h"
@@ -68,6 +70,25 @@ static void is_bounded(void **state)
 	log_file_close(file);
 }
 
+/* A folder that is full: a line is there whole or not at all. */
+static void has_no_half_lines(void **state)
+{
+	(void)state;
+	struct rlimit before, little = {.rlim_cur = 10};
+	struct log_file *file = opened("d", 1000);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	little.rlim_max = before.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	say(file, "one\n");
+	say(file, "of two\n");
+	say(file, "three\n");
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	say(file, "four\n");
+	assert_string_equal(content("d", "worker.log"), "one\nthree\nfour\n");
+	log_file_close(file);
+}
+
 static void is_one_workers(void **state)
 {
 	(void)state;
@@ -103,6 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(goes_on_where_it_ended),
 		cmocka_unit_test(is_bounded),
+		cmocka_unit_test(has_no_half_lines),
 		cmocka_unit_test(is_one_workers),
 	};
 	return cmocka_run_group_tests_name("log_file", tests, make_folder, remove_folder);
