@@ -132,8 +132,14 @@ static void answered(struct console *console)
 		start_page(console, row == 1 && column == 2);
 		return;
 	}
-	if (what != ASKED_SIZE || row < SCREEN_ROWS_LEAST || column < SCREEN_COLUMNS_LEAST)
+	if (what != ASKED_SIZE)
 		return;
+	if (row < SCREEN_ROWS_LEAST || column < SCREEN_COLUMNS_LEAST) {
+		/* Whatever size it gets next, what it shows then is not the page. */
+		console->rows = console->columns = 0;
+		console->unanswered = 0;
+		return;
+	}
 	bool other = row != console->rows || column != console->columns;
 	console->rows = row;
 	console->columns = column;
@@ -202,8 +208,11 @@ static void hand_over(struct console *console)
 	char mode[48] = "plain\n";
 	if (console->page)
 		snprintf(mode, sizeof(mode), "page %u %u\n", console->rows, console->columns);
-	if (mark_fd >= 0 && key_fd >= 0 && write(mark_fd, mode, strlen(mode)) > 0 &&
-	    write(key_fd, "shell\n", 6) == 6)
+	/* Without the mode the shell does well, and it is needed most where there is no room left.
+	 */
+	ssize_t kept = mark_fd >= 0 ? write(mark_fd, mode, strlen(mode)) : 0;
+	(void)kept;
+	if (mark_fd >= 0 && key_fd >= 0 && write(key_fd, "shell\n", 6) == 6)
 		console->taken = true;
 	else
 		unlink(mark);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -311,6 +312,51 @@ static void the_shell_has_its_turn(void **state)
 	close(fd);
 }
 
+/* Where no file can be written any more a shell is needed most. */
+static void the_shell_needs_no_room(void **state)
+{
+	(void)state;
+	struct rlimit before, none = {.rlim_cur = 0};
+	int fd = wait_for_key("tty1");
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	start(&page);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	wait_for(TTY1, "PAGE");
+	type(TTY1, "\r");
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	assert_int_equal(poll(&poll_fd, 1, PATIENCE_MS), 1);
+	assert_string_equal(mark_of("tty1"), "");
+	close(fd);
+}
+
+/* A window that was too small for a while has not kept the page. */
+static void a_window_grows_again(void **state)
+{
+	(void)state;
+	start(&page);
+	wait_for(TTYS0, "\033[6n");
+	type(TTYS0, "\033[24;80R");
+	wait_for(TTYS0, "\xc3\xa9\033[6n");
+	type(TTYS0, "\033[1;2R");
+	wait_for(TTYS0, "PAGE of 24x80");
+	static const char *const sizes[] = {"\033[5;20R", "\033[24;80R"};
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		poll(NULL, 0, 1100);
+		forget(TTYS0);
+		type(TTYS0, "x");
+		wait_for(TTYS0, "\033[6n");
+		/* What the key has drawn. */
+		wait_for(TTYS0, "PAGE of 24x80");
+		forget(TTYS0);
+		type(TTYS0, sizes[i]);
+	}
+	wait_for(TTYS0, screen_enter);
+	wait_for(TTYS0, "PAGE of 24x80");
+}
+
 static void plain_lines_only_for_a_dumb_terminal(void **state)
 {
 	(void)state;
@@ -378,6 +424,8 @@ int main(void)
 						prepare, clean_up),
 		cmocka_unit_test_setup_teardown(a_key_asks_again_and_draws_anew, prepare, clean_up),
 		cmocka_unit_test_setup_teardown(the_shell_has_its_turn, prepare, clean_up),
+		cmocka_unit_test_setup_teardown(the_shell_needs_no_room, prepare, clean_up),
+		cmocka_unit_test_setup_teardown(a_window_grows_again, prepare, clean_up),
 		cmocka_unit_test_setup_teardown(plain_lines_only_for_a_dumb_terminal, prepare,
 						clean_up),
 		cmocka_unit_test_setup_teardown(nobody_is_held_up, prepare, clean_up),
