@@ -33,6 +33,7 @@
 enum {
 	TAR_MOST = 16 << 20,
 	TAR_RESERVE = 128 << 10,
+	BUNDLE_MOST = 32 << 20, /* what does not get smaller gets a little larger */
 	FILE_MOST = 2 << 20,
 	UPLOAD_MOST_MS = 60000,
 	UPLOAD_STALL_MS = 15000,
@@ -312,7 +313,7 @@ static char *default_name(const struct config *config)
 
 int bundle_main(const struct config *config, int argc, char *const *argv)
 {
-	auto_buffer struct buffer out = {.cap = 2 * TAR_MOST};
+	auto_buffer struct buffer out = {.cap = BUNDLE_MOST};
 	struct error err;
 	bool named = argc == 2 && (strcmp(argv[0], "-o") == 0 || strcmp(argv[0], "--output") == 0);
 	if (argc != 0 && !named) {
@@ -413,7 +414,7 @@ void bundle_upload(const struct config *config, const struct action_request *req
 	if (!pattern[0] || (report->state != REPORT_FAILED && report->state != REPORT_TIMEOUT))
 		return;
 	char shown[512];
-	auto_buffer struct buffer data = {.cap = 2 * TAR_MOST};
+	auto_buffer struct buffer data = {.cap = BUNDLE_MOST};
 	struct error err;
 	auto_free char *url = bundle_url(pattern, config_text(config, SETTING_ID),
 					 request->workflow_id, request->name, clock_wall());

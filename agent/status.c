@@ -336,17 +336,20 @@ void status_log(const char *path)
 
 void status_server(const char *server, enum status_server state, const char *error)
 {
-	static struct status before;
+	char name[sizeof(mine.server)], text[sizeof(mine.server_text)];
 	if (!file)
 		return;
-	before = mine;
-	copy(mine.server, sizeof(mine.server), server);
-	copy(mine.server_text, sizeof(mine.server_text), state == STATUS_ERROR ? error : "");
-	if (mine.server_state != state || mine.server_since_ms == 0)
+	copy(name, sizeof(name), server);
+	copy(text, sizeof(text), state == STATUS_ERROR ? error : "");
+	bool other_state = mine.server_state != state || mine.server_since_ms == 0;
+	if (!other_state && strcmp(name, mine.server) == 0 && strcmp(text, mine.server_text) == 0)
+		return;
+	strcpy(mine.server, name);
+	strcpy(mine.server_text, text);
+	if (other_state)
 		mine.server_since_ms = clock_monotonic_ms();
 	mine.server_state = state;
-	if (memcmp(&before, &mine, sizeof(mine)) != 0)
-		publish();
+	publish();
 }
 
 static struct status_action *last(void)

@@ -92,15 +92,14 @@ static void give_escaped(const char *value, size_t size, enum escaping how, secr
 {
 	char one[ESCAPE_MOST];
 	auto_free char *out = malloc(size * (ESCAPE_MOST - 1) + 1);
-	size_t used = 0;
+	char *at = out;
 	if (!out)
 		abort();
 	for (size_t i = 0; i < size; i++) {
 		escape(how, (unsigned char)value[i], one);
-		memcpy(out + used, one, strlen(one));
-		used += strlen(one);
+		at = stpcpy(at, one);
 	}
-	take(out, used);
+	take(out, (size_t)(at - out));
 }
 
 /* As it comes after it was made harmless: bytes that are no UTF-8, for instance. */

@@ -281,6 +281,18 @@ def test_status_of_a_worker_that_was_killed(station):
     station.finish(workflow)
 
 
+def test_bundle_of_a_failure_that_the_server_does_not_want(station):
+    """The report is refused for good: the bundle is the only place for the reason."""
+    bundles = []
+    station.web.route("PUT", "/bundle", lambda request: bundles.append(request) or "")
+    worker = station.worker("--log-dir", str(station.folder / "logs"), "--bundle-url", f"{station.web.url}/bundle")
+    station.server.fault("status", code="NOT_FOUND", state="FAILED", message="no")
+    station.server.fault("hang", method="GetAction", skip=1)  # else it would be handed out again
+    station.submit({"image": "nobody/knows/this", "name": "fails"})
+    worker.wait_log("bundle uploaded")
+    assert "refuses the report for good" in worker.log and len(bundles) == 1
+
+
 def test_bundle_that_cannot_be_written(station):
     """Half a bundle is no bundle: nothing stays of it; and one that is written over is for root alone."""
     there = station.folder / "there.tar.gz"
