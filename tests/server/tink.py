@@ -179,7 +179,8 @@ class TinkServer:
         timer.start()
 
     def _start_grpc(self):
-        server = grpc.server(futures.ThreadPoolExecutor(max_workers=64, thread_name_prefix="grpc"),
+        # A waiting worker holds a thread: more of them than any test has workers.
+        server = grpc.server(futures.ThreadPoolExecutor(max_workers=512, thread_name_prefix="grpc"),
                              options=_GRPC_OPTIONS)
         server.add_generic_rpc_handlers((_Methods(self),))
         if self.tls:
