@@ -17,6 +17,7 @@
 
 enum {
 	SAMPLES = 64,
+	DRAWS = 4, /* of places for one that holds something */
 	SAMPLE_BYTES = 1 << 20,
 	DISCARD_STEP_MIB = 1024,
 	MIB = 1 << 20,
@@ -95,29 +96,33 @@ static int sample_read(struct wipe *wipe, struct sample *sample, struct error *e
 	return 0;
 }
 
-/* The ends, and places that nobody can foresee. */
-static void place_samples(struct wipe *wipe)
+/* A place that nobody can foresee. */
+static uint64_t choose_piece(uint64_t pieces, unsigned fallback)
 {
-	uint64_t pieces = (wipe->disk->size_bytes + SAMPLE_BYTES - 1) / SAMPLE_BYTES;
-	wipe->count = (unsigned)least(SAMPLES, pieces);
-	for (unsigned i = 0; i < wipe->count; i++) {
-		uint64_t random = 0, piece = i;
-		if (pieces > SAMPLES && getrandom(&random, sizeof(random), 0) == sizeof(random))
-			piece = random % pieces;
-		if (pieces > SAMPLES && i < 2)
-			piece = i == 0 ? 0 : pieces - 1;
-		wipe->before[i].offset = piece * SAMPLE_BYTES;
-	}
+	uint64_t random = 0;
+	return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random % pieces : fallback;
 }
 
-/* What cannot be read before counts as something else than what comes after. */
+/* The ends, and places by chance; rather such that hold something, for what was zeros before does
+ * not tell. What cannot be read counts as something else than what comes after. */
 static void read_before(struct wipe *wipe)
 {
 	struct error ignored;
-	place_samples(wipe);
-	for (unsigned i = 0; i < wipe->count; i++)
-		if (sample_read(wipe, &wipe->before[i], &ignored) < 0)
-			wipe->before[i].zero = true;
+	uint64_t pieces = (wipe->disk->size_bytes + SAMPLE_BYTES - 1) / SAMPLE_BYTES;
+	wipe->count = (unsigned)least(SAMPLES, pieces);
+	for (unsigned i = 0; i < wipe->count; i++) {
+		struct sample *sample = &wipe->before[i];
+		bool by_chance = pieces > SAMPLES && i >= 2;
+		sample->offset = (pieces > SAMPLES && i == 1 ? pieces - 1 : i) * SAMPLE_BYTES;
+		for (unsigned draw = 0; draw < (by_chance ? DRAWS : 1); draw++) {
+			if (by_chance)
+				sample->offset = choose_piece(pieces, i) * SAMPLE_BYTES;
+			if (sample_read(wipe, sample, &ignored) < 0)
+				sample->zero = true;
+			if (!sample->zero)
+				break;
+		}
+	}
 }
 
 /* noise: anything but what was there is erased enough. */
@@ -347,6 +352,12 @@ static int try_way(struct wipe *wipe, const struct way *way, struct error *err)
 	if (way->run(wipe, err) < 0)
 		return -1;
 	if (way->noise) {
+		/* Before the ends are cleared: on a disk that is mostly empty they alone tell. */
+		unsigned zeros;
+		say(wipe, "verifying");
+		disk_forget_cache(wipe->disk);
+		if (check_samples(wipe, true, &zeros, err) < 0)
+			return error_wrap(err, "done, but");
 		say(wipe, "clearing both ends");
 		if (clear_ends(wipe, 0, wipe->disk->size_bytes, err) < 0)
 			return error_wrap(err, "done, but");

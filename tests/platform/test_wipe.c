@@ -339,7 +339,8 @@ static void sanitizes(void **state)
 	assert_string_equal(result.read, "64 samples of 1 MiB read as zeros");
 	assert_string_equal(fake.log, "sanitize-crypto sanitized ");
 	assert_int_equal(zero_mibs(), DISK_MIB);
-	assert_contains(phases, "NVMe sanitize (crypto erase), clearing both ends, verifying");
+	assert_contains(phases,
+			"NVMe sanitize (crypto erase), verifying, clearing both ends, verifying");
 }
 
 static void sanitizes_by_blocks(void **state)
@@ -457,6 +458,29 @@ static void catches_a_disk_that_lies(void **state)
 		assert_string_equal(result.used, "zeros written");
 		assert_int_equal(zero_mibs(), DISK_MIB);
 	}
+}
+
+/* A disk that is empty but for its table: the samples by chance all read as zeros, as before. */
+static void catches_a_lie_about_an_empty_disk(void **state)
+{
+	(void)state;
+	struct error err;
+	be_nvme();
+	fake.sanitize = fake.format = fake.discard = LIES;
+	fake.crypto = true;
+	static const char *const modes[] = {"sanitize", "format", "discard"};
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		for (unsigned end = 0; end < 2; end++) {
+			unsigned at = end ? DISK_MIB - 1 : 0;
+			zero_disk(0, DISK_MIB);
+			fill_disk(5, at, at + 1);
+			assert_fails(wipe(modes[i], false, &err), ERROR_CORRUPT,
+				     "is what it was before");
+			assert_int_equal(zero_mibs(), DISK_MIB - 1);
+		}
+	}
+	assert_ok(wipe("auto", false, &err));
+	assert_string_equal(result.used, "zeros written");
 }
 
 static void goes_on_after_failures(void **state)
@@ -690,6 +714,7 @@ int main(void)
 		WITH_DISK(formats),
 		WITH_DISK(spares_other_namespaces),
 		WITH_DISK(catches_a_disk_that_lies),
+		WITH_DISK(catches_a_lie_about_an_empty_disk),
 		WITH_DISK(goes_on_after_failures),
 		WITH_DISK(leaves_network_disks_alone),
 		WITH_DISK(erases_ata),
