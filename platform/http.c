@@ -448,6 +448,18 @@ static int wrong_part(struct http_stream *self, struct error *err)
 			 self->range.start, header->range_first, header->range_last);
 }
 
+/* gzip and zstd are told by the content; of these two nothing could. */
+static int check_encoding(const struct http_stream *self, struct error *err)
+{
+	const char *encoding = self->header.encoding;
+	if (strcasecmp(encoding, "br") != 0 && strcasecmp(encoding, "deflate") != 0)
+		return 0;
+	return error_set(err, ERROR_UNSUPPORTED,
+			 "the server sends it compressed (Content-Encoding: %s), which was not "
+			 "asked for and is not read: let it send the file as it is",
+			 encoding);
+}
+
 /* Fills in the sizes; judges the status and the part. */
 static int judge_answer(struct http_stream *self, struct error *err)
 {
@@ -463,6 +475,8 @@ static int judge_answer(struct http_stream *self, struct error *err)
 		return error_set(err, ERROR_PROTOCOL,
 				 "the server answered HTTP status %ld to a %s GET", status,
 				 self->ranged ? "partial" : "plain");
+	if (check_encoding(self, err) < 0)
+		return -1;
 	curl_off_t length = -1;
 	curl_easy_getinfo(self->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	/* Chunks override a length (RFC 9112, 6.3). */

@@ -84,6 +84,7 @@ struct http_header {
 	uint64_t range_first, range_last; /* both inclusive */
 	uint64_t range_total;             /* STREAM_SIZE_UNKNOWN: "*" */
 	int64_t date_s;                   /* Date, seconds since 1970; -1: none */
+	char encoding[24];                /* the first Content-Encoding, "" without */
 };
 
 /* Takes a line, with or without its end. A line "HTTP/…" starts a new set. Any bytes may come. */
@@ -101,9 +102,10 @@ enum error_kind http_status_kind(long status, enum error_kind other);
  * stream. The stream's end is verified against the length, the chunks or the HTTP/2 end mark: an
  * early end is ERROR_NETWORK. Status errors: 404 and 410 NOT_FOUND, 401, 403 and 407 DENIED, 408,
  * 425, 429 and 5xx NETWORK (worth another try), others INPUT; the text names the URL (redacted) and
- * the status, err->code is the status. Proxies are taken from the environment as curl does
- * (http_proxy, HTTPS_PROXY, NO_PROXY …; also HTTP_PROXY). *ret_answer (may be NULL) is set on
- * failure too: status 0 when none came.
+ * the status, err->code is the status. A Content-Encoding that was not asked for and that no reader
+ * here can tell from the content (br, deflate) is ERROR_UNSUPPORTED. Proxies are taken from the
+ * environment as curl does (http_proxy, HTTPS_PROXY, NO_PROXY …; also HTTP_PROXY). *ret_answer (may
+ * be NULL) is set on failure too: status 0 when none came.
  */
 int http_get(const char *url, const struct http_options *options, struct stream **ret_stream,
 	     struct http_answer *ret_answer, struct error *err);

@@ -191,6 +191,9 @@ void http_header_line(struct http_header *header, const char *line, size_t size)
 		start(header, line, size);
 	} else if ((value = http_header_value(line, size, "transfer-encoding", &length)) != NULL) {
 		header->chunked = contains_word(value, length, "chunked");
+	} else if ((value = http_header_value(line, size, "content-encoding", &length)) != NULL) {
+		if (header->encoding[0] == '\0')
+			keep(value, length, header->encoding, sizeof(header->encoding));
 	} else if ((value = http_header_value(line, size, "content-type", &length)) != NULL) {
 		text_sanitize(value, length, answer->content_type, sizeof(answer->content_type));
 	} else if ((value = http_header_value(line, size, "accept-ranges", &length)) != NULL) {

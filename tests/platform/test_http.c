@@ -65,6 +65,12 @@ static const struct page pages[] = {
 	 "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 	 CLOSE},
 	{"/no-length", "HTTP/1.0 200 OK\r\n\r\nhello", CLOSE},
+	{"/gzipped", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+	 CLOSE},
+	{"/brotli", "HTTP/1.1 200 OK\r\nContent-Encoding: Br \r\nContent-Length: 5\r\n\r\nhello",
+	 CLOSE},
+	{"/deflated",
+	 "HTTP/1.1 200 OK\r\ncontent-encoding:deflate\r\nContent-Length: 5\r\n\r\nhello", CLOSE},
 	{"/interim",
 	 "HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\n"
 	 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -330,6 +336,8 @@ static void downloads_what_is_whole(void **state)
 		{"/chunks", STREAM_SIZE_UNKNOWN, true},
 		{"/chunks-trailer", STREAM_SIZE_UNKNOWN, true},
 		{"/no-length", STREAM_SIZE_UNKNOWN, false},
+		/* Readers look at the content. */
+		{"/gzipped", 5, true},
 		/* What is behind the length is no part of the body. */
 		{"/long", 5, true},
 	};
@@ -414,6 +422,9 @@ static void tells_statuses_apart(void **state)
 	/* Success of a kind that was not asked for is none. */
 	assert_fails(get("/partial", &body, &err), ERROR_PROTOCOL, "206");
 	assert_fails(get("/nothing", &body, &err), ERROR_PROTOCOL, "204");
+	/* Nor what nobody here can unpack. */
+	assert_fails(get("/brotli", &body, &err), ERROR_UNSUPPORTED, "Content-Encoding: Br");
+	assert_fails(get("/deflated", &body, &err), ERROR_UNSUPPORTED, "Content-Encoding: deflate");
 }
 
 static void follows_redirects_within_reason(void **state)
