@@ -76,28 +76,43 @@ struct checksum_line {
 	size_t name_size;
 };
 
-/* A line "SHA256 (name) = hex". */
+/* A line "SHA256 (name) = hex", or openssl's "SHA2-256(name)= hex". */
 static bool parse_bsd_line(const char *line, size_t size, struct checksum_line *ret)
 {
-	const char *open = memmem(line, size, " (", 2);
-	const char *close = open ? memmem(open, size - (size_t)(open - line), ") = ", 4) : NULL;
+	const char *open = memchr(line, '(', size);
+	const char *close = NULL;
+	/* The last one: names may have anything in them. */
+	for (size_t at = open ? (size_t)(open - line) : size; at + 3 < size; at++)
+		if (memcmp(line + at, ")= ", 3) == 0 ||
+		    (at + 4 < size && memcmp(line + at, ") = ", 4) == 0))
+			close = line + at;
 	if (!close)
 		return false;
-	const char *hex = close + 4;
+	const char *hex = close + (close[1] == ' ' ? 4 : 3);
 	size_t digits = hex_length(hex, size - (size_t)(hex - line));
 	if (digits != size - (size_t)(hex - line) || !from_hex(hex, digits, &ret->digest))
 		return false;
-	size_t type_size = strlen(types[ret->digest.type].name);
-	if ((size_t)(open - line) != type_size ||
-	    strncasecmp(line, types[ret->digest.type].name, type_size) != 0)
+	size_t type_size = (size_t)(open - line);
+	while (type_size > 0 && line[type_size - 1] == ' ')
+		type_size--;
+	char type[16] = "";
+	if (type_size < sizeof(type))
+		memcpy(type, line, type_size);
+	bool is_sha512 = ret->digest.type == DIGEST_SHA512;
+	if (strcasecmp(type, types[ret->digest.type].name) != 0 &&
+	    strcasecmp(type, is_sha512 ? "sha2-512" : "sha2-256") != 0)
 		return false;
-	ret->name = open + 2;
+	ret->name = open + 1;
 	ret->name_size = (size_t)(close - ret->name);
 	return true;
 }
 
 static bool parse_line(const char *line, size_t size, struct checksum_line *ret)
 {
+	if (size > 0 && line[0] == '\\') { /* something in the name is escaped */
+		line++;
+		size--;
+	}
 	if (parse_bsd_line(line, size, ret))
 		return true;
 	size_t digits = hex_length(line, size);
@@ -123,7 +138,7 @@ int digest_find_in_file(const char *text, size_t size, const char *file_name,
 {
 	const char *wanted = base_name(file_name, strlen(file_name));
 	struct checksum_line bare = {.name = NULL};
-	unsigned lines = 0, bare_lines = 0;
+	unsigned lines = 0, bare_lines = 0; /* bare: of nothing, or of a pipe's content */
 	for (size_t at = 0; at < size;) {
 		const char *end = memchr(text + at, '\n', size - at);
 		size_t length = end ? (size_t)(end - (text + at)) : size - at;
@@ -135,7 +150,7 @@ int digest_find_in_file(const char *text, size_t size, const char *file_name,
 		if (length == 0 || !parse_line(start, length, &line))
 			continue;
 		lines++;
-		if (!line.name) {
+		if (!line.name || (line.name_size == 1 && line.name[0] == '-')) {
 			bare = line;
 			bare_lines++;
 			continue;

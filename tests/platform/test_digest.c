@@ -90,6 +90,14 @@ static void finds_the_line_in_checksum_files(void **state)
 		SHA256_ABC,
 		SHA256_ABC "\n",
 		SHA256_ABC "  \r\n",
+		/* As openssl writes it, with names that look like the end of the line. */
+		"SHA256(image.raw)= " SHA256_ABC,
+		"SHA2-256(dir/image.raw)= " SHA256_ABC "\n",
+		"SHA256 (a) = b/image.raw) = " SHA256_ABC,
+		/* Of standard input; and with an escaped name. */
+		SHA256_ABC "  -\n",
+		SHA256_ABC " *-\n",
+		"\\" SHA256_ABC "  a\\\\b/image.raw\n",
 		/* A name with blanks beside it. */
 		OTHER "  an image.raw\n" SHA256_ABC "  image.raw\n",
 	};
@@ -127,6 +135,11 @@ static void finds_nothing_where_nothing_is(void **state)
 		"0" SHA256_ABC "  image.raw",
 		"SHA512 (image.raw) = " SHA256_ABC,
 		"MD5 (image.raw) = 900150983cd24fb0d6963f7d28e17f72",
+		"SHA3-256(image.raw)= " SHA256_ABC,
+		"SHA2-512(image.raw)= " SHA256_ABC,
+		"(image.raw)= " SHA256_ABC,
+		"SHA256 (image.raw) = ",
+		SHA256_ABC "  -\n" OTHER "  -\n",
 		SHA256_ABC "image.raw",
 	};
 	for (size_t i = 0; i < COUNT(files); i++)
