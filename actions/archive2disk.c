@@ -186,13 +186,12 @@ static int open_tar(struct work *work, struct stream **ret_stream, struct error 
 	return 0;
 }
 
-/* Without a checksum, and without an end that the protocol or the compression marks, only the
- * archive itself can tell that it is whole. */
+/* Without a checksum, and without an end that the protocol marks, only the archive itself can tell
+ * that it is whole: compressed data may have been cut between two of its parts. */
 static int check_end(const struct work *work, struct error *err)
 {
 	bool known = work->params->archive_checksum.type != DIGEST_NONE ||
-		     work->params->tar_checksum.type != DIGEST_NONE ||
-		     source_has_end(work->source) || work->compression != COMPRESSION_NONE;
+		     work->params->tar_checksum.type != DIGEST_NONE || source_has_end(work->source);
 	return known || work->facts.has_end_mark
 		       ? 0
 		       : error_set(err, ERROR_CORRUPT,

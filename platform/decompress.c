@@ -165,21 +165,38 @@ ssize_t decoder_take(struct decoder *self, uint8_t *data, size_t size, struct er
 	return (ssize_t)have;
 }
 
+int decoder_may_go_on(const struct decoder *self, struct error *err)
+{
+	return self->one_frame
+		       ? error_set(err, ERROR_INPUT,
+				   "the %s data has several parts, and the server does not say how "
+				   "long it is: whether the last ones are missing cannot be "
+				   "verified; give a checksum",
+				   self->codec->name)
+		       : 0;
+}
+
 int decoder_next_frame(struct decoder *self, struct error *err)
 {
-	for (bool padding = false;; padding = true) {
+	for (uint64_t zeros = 0;;) {
 		if (decoder_fill(self, err) < 0)
 			return -1;
 		if (self->in_at == self->in_size)
 			return 0;
-		if (self->frames == 0 || (!padding && self->in[self->in_at] != 0))
+		if (self->frames == 0)
 			break;
-		while (self->in_at < self->in_size)
-			if (self->in[self->in_at++] != 0)
-				return error_set(err, ERROR_CORRUPT,
-						 "garbage behind the end of the %s data",
-						 self->codec->name);
+		for (; self->in_at < self->in_size && self->in[self->in_at] == 0; zeros++)
+			self->in_at++;
+		if (self->in_at == self->in_size)
+			continue;
+		unsigned unit = self->codec->padding_unit;
+		if (zeros == 0 || (unit > 0 && zeros % unit == 0))
+			break;
+		return error_set(err, ERROR_CORRUPT, "garbage behind the end of the %s data",
+				 self->codec->name);
 	}
+	if (self->frames > 0 && decoder_may_go_on(self, err) < 0)
+		return -1;
 	self->frames++;
 	return 1;
 }
@@ -367,6 +384,7 @@ int decompress_stream_with(struct stream *below, const struct decompress_options
 	self->threads = options && options->threads > 0 ? options->threads : usual_threads();
 	if (self->threads > DECOMPRESS_THREADS_MOST)
 		self->threads = DECOMPRESS_THREADS_MOST;
+	self->one_frame = options && options->one_frame;
 	auto_stream struct stream *stream = &self->stream;
 	self->stream = (struct stream){.operations = &raw,
 				       .size_bytes = below->size_bytes,

@@ -49,6 +49,9 @@ int decompress_stream(struct stream *below, struct stream **ret_stream,
 struct decompress_options {
 	unsigned threads; /* that decode at the same time where the data allows; 0: one a processor,
 			     at most DECOMPRESS_THREADS_MOST */
+	/* The stage below cannot tell a cut from its end. An end of the format is one all the same,
+	 * unless there are several frames, of which the last ones could be missing: ERROR_INPUT. */
+	bool one_frame;
 };
 
 /* As decompress_stream(), which is this without options (NULL). */

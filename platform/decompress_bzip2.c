@@ -314,6 +314,8 @@ static int read_header(struct decoder *self, struct error *err)
 		return skip_padding(self, err);
 	if (byte != 'B')
 		return error_set(err, ERROR_CORRUPT, "garbage behind the end of the bzip2 data");
+	if (bzip2->streams > 0 && decoder_may_go_on(self, err) < 0)
+		return -1;
 	if (need_bits(self, 24, &rest, err) < 0)
 		return -1;
 	if (rest >> 8 != ('Z' << 8 | 'h') || (rest & 0xff) < '1' || (rest & 0xff) > '9')

@@ -42,6 +42,8 @@ struct codec {
 	 * should. Frames that the pool calls PIECE_SERIAL are decoded by step. NULL: never. */
 	const struct pool_work *work;
 	bool (*parallel)(const uint8_t *data, size_t size);
+	/* Zeros by so many may stand between two frames; 0: behind the last one only. */
+	unsigned padding_unit;
 	/* Reads instead of all the above, for a format that is cut in another way. NULL: usual. */
 	ssize_t (*read)(struct decoder *decoder, void *data, size_t size, struct error *err);
 };
@@ -58,6 +60,7 @@ struct decoder {
 	bool in_frame;     /* within a frame: the input must not end here */
 	bool below_ended;  /* the stage below has ended, verified */
 	bool below_failed; /* its error is not the format's */
+	bool one_frame;    /* see struct decompress_options */
 	unsigned frames;
 	/* The input that was read: in buffer, or in a piece that the pool gave back. */
 	const uint8_t *in;
@@ -74,6 +77,9 @@ int decoder_no_memory(const struct decoder *decoder, struct error *err);
 
 /* Reads from the stage below when all input is used. Sets below_ended at its verified end. */
 int decoder_fill(struct decoder *decoder, struct error *err);
+
+/* Before a second frame: 0, or -1 when there must be none. */
+int decoder_may_go_on(const struct decoder *decoder, struct error *err);
 
 /* Reads until size bytes (at most 64) are there or the end: returns how many are there. */
 ssize_t decoder_peek(struct decoder *decoder, size_t size, struct error *err);

@@ -90,4 +90,10 @@ static void xz_close(struct decoder *self)
 	free(self->state);
 }
 
-const struct codec codec_xz = {"xz", xz_open, xz_start, xz_step, xz_close};
+/* Stream padding: the .xz file format, 2.2. */
+const struct codec codec_xz = {.name = "xz",
+			       .open = xz_open,
+			       .start = xz_start,
+			       .step = xz_step,
+			       .close = xz_close,
+			       .padding_unit = 4};

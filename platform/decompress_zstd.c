@@ -30,6 +30,13 @@ static int zstd_start(struct decoder *self, struct error *err)
 		       : 0;
 }
 
+static int needs_dictionary(struct error *err)
+{
+	return error_set(err, ERROR_UNSUPPORTED,
+			 "this zstd frame was made with a dictionary, which is not there: compress "
+			 "it without (zstd without -D)");
+}
+
 static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, size_t *out_used,
 			   struct error *err)
 {
@@ -46,6 +53,8 @@ static enum step zstd_step(struct decoder *self, uint8_t *out, size_t out_size, 
 				  "it with --long=27 or less");
 		else if (code == ZSTD_error_memory_allocation)
 			decoder_no_memory(self, err);
+		else if (code == ZSTD_error_dictionary_wrong)
+			needs_dictionary(err);
 		else
 			decoder_corrupt(self, ZSTD_getErrorName(result), err);
 		return STEP_FAILED;
@@ -241,7 +250,9 @@ static void frames_decode(void *context, struct piece *const *pieces, unsigned c
 		size_t size = ZSTD_decompressDCtx(context, piece->out, piece->out_size, piece->in,
 						  piece->in_size);
 		piece->result = 0;
-		if (ZSTD_isError(size))
+		if (ZSTD_getErrorCode(size) == ZSTD_error_dictionary_wrong)
+			piece->result = needs_dictionary(&piece->err);
+		else if (ZSTD_isError(size))
 			piece->result = error_set(&piece->err, ERROR_CORRUPT, "%s",
 						  ZSTD_getErrorName(size));
 		else

@@ -76,28 +76,72 @@ struct image *image_raw(struct stream *stream)
 	return &self->image;
 }
 
-/* What people give for an image that is none that is read here. The first bytes tell. */
-static int check_is_image(const uint8_t *data, size_t size, struct error *err)
+/* What people give for an image that is none that is read here. */
+static const struct foreign {
+	const char *magic;
+	size_t size, offset;
+	const char *what;
+} foreigners[] = {
+	{"KDMV", 4, 0, "a VMDK image: convert it (qemu-img convert -O raw)"},
+	{"# Disk DescriptorFile", 21, 0,
+	 "the descriptor of a VMDK image: convert it (qemu-img convert -O raw)"},
+	{"vhdxfile", 8, 0, "a VHDX image: convert it (qemu-img convert -O raw)"},
+	{"conectix", 8, 0, "a VHD image: convert it (qemu-img convert -O raw)"},
+	{"<<< ", 4, 0, "a VDI image: convert it (qemu-img convert -O raw)"},
+	{"QED\0", 4, 0, "a QED image: convert it (qemu-img convert -O raw)"},
+	{"WithoutFreeSpace", 16, 0, "a Parallels image: convert it (qemu-img convert -O raw)"},
+	{"WithouFreSpacExt", 16, 0, "a Parallels image: convert it (qemu-img convert -O raw)"},
+	{"MSWIM\0\0\0", 8, 0, "a WIM archive, not a disk image: apply it to a disk and take that"},
+	{"partclone-image", 15, 0, "an image of partclone: restore it (partclone.restore)"},
+	{"PK\x03\x04", 4, 0, "a zip archive, not a disk image: unpack it"},
+	{"7z\xbc\xaf\x27\x1c", 6, 0, "a 7z archive, not a disk image: unpack it"},
+	{"Rar!", 4, 0, "a rar archive, not a disk image: unpack it"},
+	{"!<arch>\n", 8, 0, "an ar archive (a .deb?), not a disk image"},
+	{"07070", 5, 0, "a cpio archive, not a disk image"},
+	{"LZIP\x01", 5, 0, "compressed by lzip: compress it by zstd, xz, gzip, bzip2 or lz4"},
+	{"\x89LZO\0\r\n\x1a\n", 9, 0,
+	 "compressed by lzop: compress it by zstd, xz, gzip, bzip2 or lz4"},
+	{"\x1f\x9d\x90", 3, 0,
+	 "compressed by compress: compress it by zstd, xz, gzip, bzip2 or lz4"},
+};
+
+/* The header of a .lzma file: properties as everybody has them, a dictionary of whole 64 KiB, and a
+ * length that is not told or below 1 TiB. It has no magic. */
+static bool is_lzma(const uint8_t *head, size_t size)
 {
-	static const struct {
-		const char *magic;
-		size_t size, offset;
-		const char *what;
-	} others[] = {
-		{"KDMV", 4, 0, "a VMDK image: convert it (qemu-img convert -O raw)"},
-		{"# Disk DescriptorFile", 21, 0,
-		 "the descriptor of a VMDK image: convert it (qemu-img convert -O raw)"},
-		{"vhdxfile", 8, 0, "a VHDX image: convert it (qemu-img convert -O raw)"},
-		{"conectix", 8, 0, "a VHD image: convert it (qemu-img convert -O raw)"},
-		{"<<< ", 4, 0, "a VDI image: convert it (qemu-img convert -O raw)"},
-		{"PK\x03\x04", 4, 0, "a zip archive, not a disk image: unpack it"},
-		{"7z\xbc\xaf\x27\x1c", 6, 0, "a 7z archive, not a disk image: unpack it"},
-		{"Rar!", 4, 0, "a rar archive, not a disk image: unpack it"},
-	};
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (size >= others[i].offset + others[i].size &&
-		    memcmp(data + others[i].offset, others[i].magic, others[i].size) == 0)
-			return error_set(err, ERROR_UNSUPPORTED, "the data is %s", others[i].what);
+	static const uint8_t untold[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	return size >= 14 && head[0] == 0x5d && head[1] == 0 && head[2] == 0 &&
+	       (head[3] != 0 || head[4] != 0) && head[13] == 0 &&
+	       (memcmp(head + 5, untold, sizeof(untold)) == 0 ||
+		(head[10] == 0 && head[11] == 0 && head[12] == 0));
+}
+
+const char *image_foreign(const uint8_t *head, size_t size)
+{
+	for (size_t i = 0; i < sizeof(foreigners) / sizeof(foreigners[0]); i++) {
+		const struct foreign *foreign = &foreigners[i];
+		if (size >= foreign->offset + foreign->size &&
+		    memcmp(head + foreign->offset, foreign->magic, foreign->size) == 0)
+			return foreign->what;
+	}
+	return is_lzma(head, size)
+		       ? "compressed in the old format of lzma: compress it by xz, zstd or gzip"
+		       : NULL;
+}
+
+static int check_is_image(const uint8_t *data, size_t size, enum compression compression,
+			  struct error *err)
+{
+	const char *foreign = image_foreign(data, size);
+	enum compression inner = compression_detect(data, size);
+	if (foreign)
+		return error_set(err, ERROR_UNSUPPORTED, "the data is %s", foreign);
+	/* The disk would get what is still compressed. */
+	if (inner != COMPRESSION_NONE)
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "the data is compressed twice, by %s and within that by %s: "
+				 "compress it once (does the server compress what is compressed?)",
+				 compression_name(compression), compression_name(inner));
 	size_t blank = 0;
 	while (blank < size && strchr(" \t\r\n", data[blank]) && data[blank] != '\0')
 		blank++;
@@ -154,6 +198,9 @@ static int put_digests(struct stream *stream, const struct image_options *option
 static int open_stream(struct source *source, const struct image_options *options,
 		       struct image_facts *facts, struct stream **ret_stream, struct error *err)
 {
+	/* Then only a check of the whole could tell that frames are missing. */
+	const struct decompress_options decompress = {.one_frame = !source_has_end(source) &&
+								   !is_expected(options)};
 	struct stream *stream;
 	const uint8_t *head;
 	size_t head_size;
@@ -168,7 +215,8 @@ static int open_stream(struct source *source, const struct image_options *option
 			return -1;
 	} else if (put_digests(stream, options, facts, &stream, err) < 0 ||
 		   stream_in_thread(stream, CHUNK_BYTES, CHUNKS, &stream, err) < 0 ||
-		   decompress_stream(stream, &stream, NULL, err) < 0) {
+		   decompress_stream_with(stream, &decompress, &stream, &facts->compression, err) <
+			   0) {
 		return -1;
 	}
 	*ret_stream = stream;
@@ -202,7 +250,7 @@ int image_open(struct source *source, const struct image_options *options,
 	if (form)
 		return error_set(err, ERROR_INPUT,
 				 "the image is %s: a block map is for raw images only", form->name);
-	if (check_is_image(input.head, input.head_size, err) < 0)
+	if (check_is_image(input.head, input.head_size, ret_facts->compression, err) < 0)
 		return -1;
 	/* The map knows the length. Its checksums take about as long as the decoder. */
 	if (options->bmap) {

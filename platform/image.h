@@ -60,12 +60,16 @@ struct image_form {
 	int (*open)(struct image_input *input, struct image **ret_image, struct error *err);
 };
 
+/* What the first bytes of a file say that is no disk image, or of a form that is not read here: "a
+ * VMDK image: convert it (…)", "a zip archive, …". NULL: nothing that is known. */
+const char *image_foreign(const uint8_t *head, size_t size);
+
 extern const struct image_form image_form_qcow2;
 extern const struct image_form image_form_android_sparse;
 extern const struct image_form image_form_tar;
 
 enum {
-	IMAGE_DIGESTS_MOST = 2
+	IMAGE_DIGESTS_MOST = 3
 };
 
 struct image_options {
@@ -90,7 +94,8 @@ struct image_facts {
  * Opens the image behind a source (borrowed; must outlive the image): the stream, its digest, the
  * decompressor and the form's decoder, each in a thread of its own where that is faster.
  * *ret_facts is borrowed and filled until the end. ERROR_UNSUPPORTED names a form that is not
- * read (VMDK, VHDX, zip …) and the remedy, ERROR_INPUT what is no image at all (a web page).
+ * read (VMDK, VHDX, zip …, what is compressed twice) and the remedy, ERROR_INPUT what is no image
+ * at all (a web page).
  */
 int image_open(struct source *source, const struct image_options *options,
 	       struct image_facts *ret_facts, struct image **ret_image, struct error *err);

@@ -1,9 +1,10 @@
 /*
- * A tar archive that holds one disk image: ustar, pax (POSIX.1-2001) and GNU's format, also as
- * sparse files of GNU's old format and of pax version 1.0, as clouds have them. Exactly one regular
- * file with content may be in it; what has no content (directories, links, empty files) does not
- * matter. The end of the archive is verified. Read as a stream: a second file behind a large first
- * one is noticed only there; a small first one is held until what follows is known.
+ * A tar archive that holds one disk image: ustar, pax (POSIX.1-2001), GNU's format and the old one
+ * of Unix (v7), also as sparse files of GNU's old format and of pax version 1.0, as clouds have
+ * them. Exactly one regular file with content may be in it; what has no content (directories,
+ * links, empty files) does not matter. The end of the archive is verified. Read as a stream: a
+ * second file behind a large first one is noticed only there; a small first one is held until what
+ * follows is known.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -46,14 +47,11 @@ struct tar {
 	/* The reading of the image. */
 	size_t piece;
 	uint64_t offset;
-	uint8_t *held; /* all of a small one */
+	uint8_t *held; /* its beginning; of a small one all, and the archive's end was seen */
+	size_t held_bytes;
+	bool ended;
 	uint8_t skipped[SKIP_BYTES];
 };
-
-static bool tar_detect(const uint8_t *head, size_t size)
-{
-	return size >= BLOCK && memcmp(head + 257, "ustar", 5) == 0;
-}
 
 static int corrupt(const struct tar *self, const char *what, struct error *err)
 {
@@ -109,6 +107,22 @@ static bool checksum_is_right(const uint8_t *block)
 	for (size_t i = 0; i < BLOCK; i++)
 		sum += i >= 148 && i < 156 ? ' ' : block[i];
 	return get_number(block + 148, 8, &expected) && expected == sum;
+}
+
+/* The format of the seventh Unix has no magic, and nothing behind the link's name; those after it
+ * have. */
+static bool is_header(const uint8_t *block)
+{
+	static const uint8_t none[8] = {0};
+	return (memcmp(block + 257, "ustar", 5) == 0 ||
+		(block[0] != '\0' && memcmp(block + 257, none, sizeof(none)) == 0)) &&
+	       checksum_is_right(block);
+}
+
+/* By the magic also what is damaged, to say so. */
+static bool tar_detect(const uint8_t *head, size_t size)
+{
+	return size >= BLOCK && (memcmp(head + 257, "ustar", 5) == 0 || is_header(head));
 }
 
 /* Reads over what is left of the entry. */
@@ -376,8 +390,8 @@ static int read_header(struct tar *self, uint8_t *header, struct error *err)
 		return -1;
 	if (is_zero_block(header))
 		return 0;
-	if (!checksum_is_right(header) || memcmp(header + 257, "ustar", 5) != 0 ||
-	    !get_number(header + 124, 12, &self->stored_bytes) || self->stored_bytes > INT64_MAX)
+	if (!is_header(header) || !get_number(header + 124, 12, &self->stored_bytes) ||
+	    self->stored_bytes > INT64_MAX)
 		return corrupt(self, "a header", err);
 	if (self->has_size && !strchr("xgLK", header[156]))
 		self->stored_bytes = self->next_size;
@@ -444,33 +458,27 @@ static int finish(struct tar *self, struct error *err)
 
 static int read_data(struct tar *self, uint8_t *data, size_t size, struct error *err)
 {
-	if (self->held) {
-		memcpy(data, self->held + self->offset, size);
-		return 0;
+	size_t held = 0;
+	if (self->offset < self->held_bytes) {
+		held = self->held_bytes - (size_t)self->offset;
+		held = held < size ? held : size;
+		memcpy(data, self->held + self->offset, held);
 	}
-	if (read_whole(self, data, size, err) < 0)
+	if (held == size)
+		return 0;
+	if (read_whole(self, data + held, size - held, err) < 0)
 		return -1;
-	self->stored_bytes -= size;
+	self->stored_bytes -= size - held;
 	return 0;
 }
 
 /* A file that is not the disk itself but another form of it must not get there as it is. */
 static int check_beginning(struct tar *self, const uint8_t *data, size_t size, struct error *err)
 {
-	static const struct {
-		const char *magic;
-		size_t size;
-		const char *what;
-	} others[] = {
-		{"KDMV", 4, "a VMDK image"},
-		{"vhdxfile", 8, "a VHDX image"},
-		{"conectix", 8, "a VHD image"},
-		{"PK\x03\x04", 4, "a zip archive"},
-	};
-	const char *what = NULL;
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (size >= others[i].size && memcmp(data, others[i].magic, others[i].size) == 0)
-			what = others[i].what;
+	const char *what = NULL, *foreign = image_foreign(data, size);
+	if (foreign)
+		return error_set(err, ERROR_UNSUPPORTED, "\"%s\" in the tar archive is %s",
+				 self->name, foreign);
 	if (image_form_qcow2.detect(data, size))
 		what = "a qcow2 image";
 	if (image_form_android_sparse.detect(data, size))
@@ -491,7 +499,7 @@ static int tar_read(struct image *image, void *data, size_t size, struct extent 
 {
 	struct tar *self = (struct tar *)image;
 	if (self->offset == self->image.size_bytes)
-		return self->held ? 0 : finish(self, err);
+		return self->ended ? 0 : finish(self, err);
 	const struct piece *piece =
 		self->piece < self->piece_count ? &self->pieces[self->piece] : NULL;
 	uint64_t begin = piece ? piece->offset : self->image.size_bytes;
@@ -502,8 +510,7 @@ static int tar_read(struct image *image, void *data, size_t size, struct extent 
 	}
 	uint64_t left = piece->offset + piece->size - self->offset;
 	size_t count = left < size ? (size_t)left : size;
-	if (read_data(self, data, count, err) < 0 ||
-	    (self->offset == 0 && check_beginning(self, data, count, err) < 0))
+	if (read_data(self, data, count, err) < 0)
 		return -1;
 	*ret_extent = (struct extent){.offset = self->offset, .size_bytes = count};
 	self->offset += count;
@@ -520,21 +527,29 @@ static void tar_close(struct image *image)
 	free(self);
 }
 
-/* Reads a small file whole, and what is behind it. The piece it consists of stays. */
-static int hold_small(struct tar *self, struct error *err)
+/* Reads the beginning of the file, to see what it is; a small one whole, and what is behind it. The
+ * pieces stay. */
+static int hold_beginning(struct tar *self, struct error *err)
 {
-	if (self->file_bytes > HELD_MOST || self->piece_count != 1 ||
-	    self->stored_bytes != self->file_bytes)
+	struct piece first = self->pieces[0];
+	if (first.offset > 0)
 		return 0;
-	struct piece whole = self->pieces[0];
-	auto_free uint8_t *held = malloc((size_t)whole.size);
+	bool whole = first.size == self->file_bytes && first.size <= HELD_MOST;
+	size_t size = whole || first.size < IMAGE_HEAD_BYTES ? (size_t)first.size : IMAGE_HEAD_BYTES;
+	auto_free uint8_t *held = malloc(size);
 	if (!held)
 		return error_set(err, ERROR_MEMORY, "no memory for the tar archive");
-	if (read_data(self, held, (size_t)whole.size, err) < 0 || finish(self, err) < 0)
+	if (read_data(self, held, size, err) < 0 || check_beginning(self, held, size, err) < 0)
 		return -1;
+	if (whole && finish(self, err) < 0)
+		return -1;
+	self->ended = whole;
 	self->held = take_pointer(held);
-	self->pieces[0] = whole;
-	self->piece_count = 1;
+	self->held_bytes = size;
+	if (whole) {
+		self->pieces[0] = first;
+		self->piece_count = 1;
+	}
 	return 0;
 }
 
@@ -549,7 +564,7 @@ static int open_file(struct tar *self, struct error *err)
 				 "regular file with content in it");
 	memcpy(self->name, self->entry_name, sizeof(self->name));
 	self->image.size_bytes = self->image.least_bytes = self->file_bytes;
-	return hold_small(self, err);
+	return self->piece_count > 0 ? hold_beginning(self, err) : 0;
 }
 
 static int tar_open(struct image_input *input, struct image **ret_image, struct error *err)

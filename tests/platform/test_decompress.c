@@ -311,6 +311,81 @@ static void decodes_several_parts(void **state)
 	}
 }
 
+/* Four at a time, xz says, and whoever has them may go on. */
+static void takes_zeros_between_xz_streams(void **state)
+{
+	(void)state;
+	struct error err;
+	static const uint8_t zeros[300000];
+	auto_buffer struct buffer out = {.cap = 0};
+	static const size_t sizes[] = {4, 512, 300000, 1, 6, 299999};
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		auto_buffer struct buffer packed = {.cap = 0};
+		pack(COMPRESSION_XZ, "con", 3, &packed);
+		assert_ok(buffer_add(&packed, zeros, sizes[i], &err));
+		pack(COMPRESSION_XZ, "tent", 4, &packed);
+		struct stream *below = in_pieces(packed.data, packed.size, 1000);
+		if (sizes[i] % 4 != 0) {
+			assert_fails(decode(below, 4096, &out, NULL, &err), ERROR_CORRUPT,
+				     "garbage");
+			continue;
+		}
+		assert_ok(decode(below, 4096, &out, NULL, &err));
+		assert_int_equal(out.size, 7);
+		assert_memory_equal(out.data, "content", 7);
+	}
+}
+
+/* One with a number of its own; what was made with other bytes fails by its checksum. */
+static void says_when_a_zstd_dictionary_is_missing(void **state)
+{
+	(void)state;
+	struct error err;
+	auto_buffer struct buffer out = {.cap = 0};
+	/* A frame with a dictionary number of one byte, and one empty block: of a known size, and
+	 * not. */
+	static const char *const frames[] = {"\x28\xb5\x2f\xfd\x21\x07\x00\x01\x00\x00",
+					     "\x28\xb5\x2f\xfd\x01\x00\x07\x01\x00\x00"};
+	for (size_t i = 0; i < COUNT(frames); i++)
+		assert_fails(decode_memory(frames[i], 10, &out, &err), ERROR_UNSUPPORTED,
+			     "dictionary");
+}
+
+/* When a cut cannot be told from the end, parts may be missing behind several; behind one that pads
+ * itself, nothing is. */
+static void refuses_several_parts_without_an_end(void **state)
+{
+	(void)state;
+	struct error err;
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		for (unsigned threads = 1; threads <= 2; threads++) {
+			const struct decompress_options options = {.threads = threads,
+								   .one_frame = true};
+			auto_buffer struct buffer packed = {.cap = 0};
+			uint8_t out[100], zeros[600] = {0};
+			struct stream *stream;
+			pack(formats[i], "content", 7, &packed);
+			size_t one = packed.size;
+			assert_ok(buffer_add(&packed, zeros, sizeof(zeros), &err));
+			assert_ok(
+				decompress_stream_with(stream_from_memory(packed.data, packed.size),
+						       &options, &stream, NULL, &err));
+			assert_int_equal(stream_read_full(stream, out, sizeof(out), &err), 7);
+			assert_int_equal(stream_read(stream, out, 1, &err), 0);
+			stream_close(stream);
+			packed.size = one;
+			pack(formats[i], "content", 7, &packed);
+			assert_ok(
+				decompress_stream_with(stream_from_memory(packed.data, packed.size),
+						       &options, &stream, NULL, &err));
+			assert_fails(stream_read_full(stream, out, sizeof(out), &err), ERROR_INPUT,
+				     "several parts");
+			assert_contains(err.text, "checksum");
+			stream_close(stream);
+		}
+	}
+}
+
 static void passes_over_skippable_zstd_frames(void **state)
 {
 	(void)state;
@@ -887,6 +962,9 @@ int main(void)
 		cmocka_unit_test(decodes_to_nothing),
 		cmocka_unit_test(tells_formats_by_their_first_bytes),
 		cmocka_unit_test(decodes_several_parts),
+		cmocka_unit_test(takes_zeros_between_xz_streams),
+		cmocka_unit_test(says_when_a_zstd_dictionary_is_missing),
+		cmocka_unit_test(refuses_several_parts_without_an_end),
 		cmocka_unit_test(passes_over_skippable_zstd_frames),
 		cmocka_unit_test(refuses_a_cut_at_every_byte),
 		cmocka_unit_test(refuses_garbage_behind_the_end),

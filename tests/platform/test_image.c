@@ -109,8 +109,8 @@ static void reads_raw_and_compressed(void **state)
 	check_whole(&options, COMPRESSION_GZIP, true);
 }
 
-/* Any of the two, at the end: all bytes came, and the end did not. */
-static void fails_by_either_checksum(void **state)
+/* Any of them, at the end: all bytes came, and the end did not. */
+static void fails_by_any_checksum(void **state)
 {
 	(void)state;
 	file_write(path, content, SIZE);
@@ -122,6 +122,7 @@ static void fails_by_either_checksum(void **state)
 		struct extent extent;
 		digest_memory(DIGEST_SHA256, content, SIZE, &options.expected[0]);
 		digest_memory(DIGEST_SHA512, content, SIZE, &options.expected[1]);
+		digest_memory(DIGEST_SHA256, content, SIZE, &options.expected[2]);
 		options.expected[which].bytes[5] ^= 1;
 		struct source *source = open_source();
 		assert_ok(image_open(source, &options, &facts, &image, &err));
@@ -166,9 +167,47 @@ static void refuses_what_is_no_image(void **state)
 		refuse("<<< Oracle VM VirtualBox", 24, compressed, ERROR_UNSUPPORTED, "VDI");
 		refuse("PK\x03\x04", 4, compressed, ERROR_UNSUPPORTED, "zip");
 		refuse("7z\xbc\xaf\x27\x1c", 6, compressed, ERROR_UNSUPPORTED, "7z");
+		refuse("QED\0", 4, compressed, ERROR_UNSUPPORTED, "QED");
+		refuse("WithouFreSpacExt", 16, compressed, ERROR_UNSUPPORTED, "Parallels");
+		refuse("MSWIM\0\0\0", 8, compressed, ERROR_UNSUPPORTED, "WIM");
+		refuse("!<arch>\ndebian-binary", 21, compressed, ERROR_UNSUPPORTED, "ar archive");
+		refuse("070701", 6, compressed, ERROR_UNSUPPORTED, "cpio");
+		refuse("LZIP\1", 5, compressed, ERROR_UNSUPPORTED, "lzip");
+		refuse("\x89LZO\0\r\n\x1a\n", 9, compressed, ERROR_UNSUPPORTED, "lzop");
+		refuse("\x1f\x9d\x90", 3, compressed, ERROR_UNSUPPORTED, "by compress");
+		refuse("\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", 14, compressed,
+		       ERROR_UNSUPPORTED, "lzma");
+		refuse("\x5d\0\0\0\2\0\0\x30\0\0\0\0\0\0", 14, compressed, ERROR_UNSUPPORTED,
+		       "lzma");
 		refuse("\n\t <!DocType html>", 18, compressed, ERROR_INPUT, "web page");
 		refuse("<HTML>", 6, compressed, ERROR_INPUT, "web page");
 		refuse("<?xml version", 13, compressed, ERROR_INPUT, "web page");
+	}
+}
+
+/* What is inside would get to the disk as it is. */
+static void refuses_what_is_compressed_twice(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *magic;
+		size_t size;
+		const char *name;
+	} inner[] = {
+		{"\x1f\x8b\x08", 3, "gzip"},
+		{"\x28\xb5\x2f\xfd", 4, "zstd"},
+		{"\x50\x2a\x4d\x18", 4, "zstd"},
+		{"\xfd"
+		 "7zXZ\0",
+		 6, "xz"},
+		{"BZh91AY&SY", 10, "bzip2"},
+		{"\x04\x22\x4d\x18", 4, "lz4"},
+	};
+	char words[100];
+	for (size_t i = 0; i < COUNT(inner); i++) {
+		snprintf(words, sizeof(words), "compressed twice, by gzip and within that by %s",
+			 inner[i].name);
+		refuse(inner[i].magic, inner[i].size, true, ERROR_UNSUPPORTED, words);
 	}
 }
 
@@ -199,9 +238,8 @@ static void ends_at_once_when_empty(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_FILE(reads_raw_and_compressed),
-		WITH_FILE(fails_by_either_checksum),
-		WITH_FILE(refuses_what_is_no_image),
+		WITH_FILE(reads_raw_and_compressed), WITH_FILE(fails_by_any_checksum),
+		WITH_FILE(refuses_what_is_no_image), WITH_FILE(refuses_what_is_compressed_twice),
 		WITH_FILE(ends_at_once_when_empty),
 	};
 	return cmocka_run_group_tests_name("image", tests, NULL, NULL);

@@ -118,6 +118,23 @@ static void test_one_file(void **state)
 	assert_fails(read_all(file_size + 10240, &err), ERROR_CORRUPT, "behind its end");
 }
 
+/* The oldest format has no magic. */
+static void test_v7(void **state)
+{
+	(void)state;
+	struct error err;
+	add_image("disk.raw", LARGE);
+	memset(file + 257, 0, 255);
+	sign(file);
+	end();
+	assert_true(image_form_tar.detect(file, 4096));
+	assert_ok(read_all(file_size, &err));
+	file[150] ^= 1;
+	assert_false(image_form_tar.detect(file, 4096));
+	memset(file, 0, 4096);
+	assert_false(image_form_tar.detect(file, 4096));
+}
+
 static void test_what_has_no_content(void **state)
 {
 	(void)state;
@@ -277,9 +294,12 @@ static void test_forms_within(void **state)
 		const char *words;
 	} cases[] = {
 		{"QFI\xfb", 4, "qcow2"},           {"\x3a\xff\x26\xed", 4, "Android sparse"},
-		{"\x1f\x8b\x08", 3, "compressed"}, {"KDMV", 4, "VMDK"},
-		{"vhdxfile", 8, "VHDX"},
+		{"\x1f\x8b\x08", 3, "compressed"},
 	};
+	static const struct {
+		const char *magic;
+		const char *words;
+	} foreigners[] = {{"KDMV", "VMDK image: convert"}, {"vhdxfile", "VHDX image: convert"}};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		for (size_t size = 5000; size <= LARGE; size += LARGE - 5000) {
 			struct error err;
@@ -291,6 +311,15 @@ static void test_forms_within(void **state)
 			assert_fails(read_all(file_size, &err), ERROR_UNSUPPORTED, cases[i].words);
 			assert_contains(err.text, "without the tar");
 		}
+	}
+	for (size_t i = 0; i < COUNT(foreigners); i++) {
+		struct error err;
+		memset(file, 0, FILE_MOST);
+		file_size = 0;
+		add_image("inner", LARGE);
+		memcpy(file + BLOCK, foreigners[i].magic, strlen(foreigners[i].magic));
+		end();
+		assert_fails(read_all(file_size, &err), ERROR_UNSUPPORTED, foreigners[i].words);
 	}
 }
 
@@ -321,6 +350,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_one_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_v7, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_has_no_content, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_several_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_pax, set_up, tear_down),
