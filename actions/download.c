@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "platform/fetch.h"
+
 struct source_options download_options(const struct action_context *context,
 				       const struct download_params *params)
 {
@@ -57,5 +59,5 @@ int download_companion(const struct source_options *options, const char *url, st
 		http.username = http.password = http.token = NULL;
 		http.insecure = false;
 	}
-	return http_get_buffer(url, &http, body, err);
+	return fetch(url, &http, options->retry_ms, body, err);
 }

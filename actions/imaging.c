@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "actions/param.h"
@@ -23,6 +24,8 @@ enum {
 	CHECKSUM_FILE_MAX = 4 << 20,
 	BMAP_FILE_MAX = 16 << 20,
 	URL_SHOWN = 512,
+	TABLE_BYTES_LEAST = 2 * 4096, /* enough of a beginning to see a GPT */
+	EARLY_MOST = 16 << 10,
 };
 
 /* What one run works with. */
@@ -44,34 +47,64 @@ struct work {
 		DISK_CLEARED, /* it has no beginning */
 		DISK_FINISHING
 	} state;
-	bool checked; /* its sectors fit the image's partition table */
+	/* Runs of zeros that came before any data: the disk is not touched for them. */
+	struct extent *early;
+	size_t early_count;
 	/* Read by the thread that tells the progress. */
 	bool writing; /* image and writer are there */
 	bool verifying;
 	uint64_t verified_bytes;
 };
 
-/* The checksum that the download must have, from both parameters. */
-static int learn_checksum(const struct work *work, struct digest *ret_digest, struct error *err)
+/* The last component of a URL's path, decoded, as checksum files name it. */
+static char *file_of_url(const char *url)
+{
+	size_t size = strcspn(url, "?#");
+	const char *slash = memrchr(url, '/', size);
+	const char *at = slash ? slash + 1 : url;
+	char *name = text_dup_size(at, size - (size_t)(at - url)), *out = name;
+	for (const char *in = name; *in; in++) {
+		int high = in[0] == '%' ? text_hex_value(in[1]) : -1;
+		int low = high >= 0 ? text_hex_value(in[2]) : -1;
+		if (low < 0 || high * 16 + low < ' ') {
+			*out++ = *in;
+			continue;
+		}
+		*out++ = (char)(high * 16 + low);
+		in += 2;
+	}
+	*out = '\0';
+	return name;
+}
+
+/* What CHECKSUM_URL says of the image. */
+static int fetch_checksum(const struct work *work, struct digest *ret_digest, struct error *err)
+{
+	const struct imaging *imaging = work->imaging;
+	auto_buffer struct buffer text = {.cap = CHECKSUM_FILE_MAX};
+	if (download_companion(&imaging->source, imaging->params->checksum_url, &text, err) < 0)
+		return -1;
+	auto_free char *name = imaging->file_name ? text_dup(imaging->file_name)
+						  : file_of_url(imaging->source.urls[0]);
+	return digest_find_in_file((const char *)text.data, text.size, name, ret_digest, err);
+}
+
+/* The checksums that the download must have. */
+static int learn_checksums(struct work *work, struct error *err)
 {
 	const struct imaging_params *params = work->imaging->params;
-	*ret_digest = params->checksum;
+	struct digest *given = &work->options.expected[0], *fetched = &work->options.expected[1];
+	*given = params->checksum;
+	work->options.expected[2] = work->imaging->expected;
 	if (!params->checksum_url[0])
 		return 0;
-	auto_buffer struct buffer text = {.cap = CHECKSUM_FILE_MAX};
-	if (download_companion(&work->imaging->source, params->checksum_url, &text, err) < 0)
+	if (fetch_checksum(work, fetched, err) < 0)
 		return error_wrap(err, "CHECKSUM_URL");
-	const char *url = work->imaging->source.urls[0];
-	auto_free char *name = work->imaging->file_name ? text_dup(work->imaging->file_name)
-							: text_dup_size(url, strcspn(url, "?#"));
-	struct digest from_file;
-	if (digest_find_in_file((const char *)text.data, text.size, name, &from_file, err) < 0)
-		return error_wrap(err, "CHECKSUM_URL");
-	if (ret_digest->type != DIGEST_NONE && ret_digest->type == from_file.type &&
-	    !digest_equal(ret_digest, &from_file))
+	if (given->type != fetched->type)
+		return 0; /* both are compared */
+	if (!digest_equal(given, fetched))
 		return error_set(err, ERROR_INPUT, "CHECKSUM and CHECKSUM_URL do not say the same");
-	if (ret_digest->type == DIGEST_NONE)
-		*ret_digest = from_file;
+	*fetched = (struct digest){.type = DIGEST_NONE};
 	return 0;
 }
 
@@ -121,28 +154,58 @@ static int check_size(const struct work *work, struct error *err)
 
 /* The beginning of the image is there in memory: does its partition table count in sectors of the
  * disk's size? */
-static int check_sectors(struct work *work, const uint8_t *head, size_t size, struct error *err)
+static int check_sectors(const struct work *work, const uint8_t *head, size_t size,
+			 struct error *err)
 {
-	if (work->checked || work->disk.is_partition)
-		return 0;
-	work->checked = true;
-	return disk_check_sector_size(&work->disk, head, size, err);
+	return work->disk.is_partition ? 0 : disk_check_sector_size(&work->disk, head, size, err);
 }
 
-/* The disk is touched once the first extent is there; most forms begin with the beginning. */
+/* The disk is touched when there is data for it, or nothing but zeros. Most forms begin with the
+ * beginning, which tells whether the disk is the right one. */
 static int begin(struct work *work, const struct extent *first, const uint8_t *data,
 		 struct error *err)
 {
 	if (work->state != DISK_UNTOUCHED)
 		return 0;
-	if (first->offset == 0 && !first->zero && first->size_bytes >= DISK_HEAD_BYTES / 8 &&
+	if (first && first->offset == 0 && first->size_bytes >= TABLE_BYTES_LEAST &&
 	    check_sectors(work, data, (size_t)first->size_bytes, err) < 0)
 		return -1;
 	work->state = DISK_BEGUN;
 	if (disk_writer_begin(work->writer, err) < 0)
 		return -1;
 	work->state = DISK_CLEARED;
+	for (size_t i = 0; i < work->early_count; i++)
+		if (disk_writer_zero(work->writer, work->early[i].offset, work->early[i].size_bytes,
+				     err) < 0)
+			return -1;
+	work->early_count = 0;
 	return 0;
+}
+
+/* Whether the extent can wait for the data. */
+static bool wait_for_data(struct work *work, const struct extent *extent)
+{
+	if (work->state != DISK_UNTOUCHED || !extent->zero || work->early_count == EARLY_MOST)
+		return false;
+	if (!work->early)
+		work->early = calloc(EARLY_MOST, sizeof(work->early[0]));
+	if (!work->early)
+		abort();
+	work->early[work->early_count++] = *extent;
+	return true;
+}
+
+static int put_extent(struct work *work, const struct extent *extent, const uint8_t *data,
+		      struct error *err)
+{
+	if (wait_for_data(work, extent))
+		return 0;
+	if (begin(work, extent->zero ? NULL : extent, data, err) < 0)
+		return -1;
+	return extent->zero
+		       ? disk_writer_zero(work->writer, extent->offset, extent->size_bytes, err)
+		       : disk_writer_submit(work->writer, extent->offset,
+					    (size_t)extent->size_bytes, err);
 }
 
 /* The extents, one after the other, from the image into the writer. */
@@ -154,19 +217,17 @@ static int copy_extents(struct work *work, struct error *err)
 		if (disk_writer_buffer(work->writer, &buffer, err) < 0)
 			return -1;
 		int more = image_read(work->image, buffer, DISK_BUFFER_BYTES, &extent, err);
-		if (more <= 0)
-			return more;
-		if (begin(work, &extent, buffer, err) < 0)
+		if (more < 0)
 			return -1;
-		int result = extent.zero ? disk_writer_zero(work->writer, extent.offset,
-							    extent.size_bytes, err)
-					 : disk_writer_submit(work->writer, extent.offset,
-							      (size_t)extent.size_bytes, err);
-		if (result < 0)
+		if (more == 0)
+			break;
+		if (put_extent(work, &extent, buffer, err) < 0)
 			return -1;
 		if (extent.offset + extent.size_bytes > work->image_bytes)
 			work->image_bytes = extent.offset + extent.size_bytes;
 	}
+	/* Nothing but zeros. */
+	return work->image_bytes > 0 ? begin(work, NULL, NULL, err) : 0;
 }
 
 static void count_verified(void *context, uint64_t done_bytes)
@@ -250,10 +311,8 @@ static int learn_bmap(const struct work *work, struct buffer *text, struct error
 static int open_image(struct work *work, struct error *err)
 {
 	auto_buffer struct buffer bmap = {.cap = BMAP_FILE_MAX};
-	if (learn_checksum(work, &work->options.expected[0], err) < 0 ||
-	    learn_bmap(work, &bmap, err) < 0)
+	if (learn_checksums(work, err) < 0 || learn_bmap(work, &bmap, err) < 0)
 		return -1;
-	work->options.expected[1] = work->imaging->expected;
 	work->options.bmap = (const char *)bmap.data;
 	work->options.bmap_size = bmap.size;
 	/* The beginning of an image may be some MiB: minutes, from a slow server. */
@@ -295,6 +354,8 @@ static void close_work(struct work *work)
 {
 	image_close(work->image);
 	work->image = NULL;
+	free(work->early);
+	work->early = NULL;
 	source_free(work->source);
 	work->source = NULL;
 	disk_writer_free(work->writer);

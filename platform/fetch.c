@@ -38,7 +38,7 @@ static int download(const char *url, const struct http_options *options, int64_t
 		if (got == 0)
 			return buffer_add(out, "", 0, err);
 		if (buffer_add(out, bytes, (size_t)got, err) < 0)
-			return -1;
+			return error_wrap(err, "%s", source_shown(source));
 	}
 }
 

@@ -80,6 +80,14 @@ def test_sector_sizes(station, images):
     url = station.web.add("/disk", images.disk())
     station.fails(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path}, "(GPT) is made for sectors of 512 bytes", "have 4096")
     assert not any(disk.read())
+    # Forms that tell of their holes first.
+    disk.fill()
+    for options in ([], ["-c"]):
+        qcow2 = station.folder / "disk.qcow2"
+        run("qemu-img", "convert", "-O", "qcow2", *options, images.disk(), qcow2)
+        url = station.web.add("/qcow2", qcow2)
+        station.fails(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path}, "(GPT) is made for sectors of 512 bytes", "have 4096")
+        assert disk.is_filled
     # One made for it is taken, its second table moved, its partition there.
     large = station.disk(size_bytes=16 * MIB)
     run("losetup", "--sector-size", "4096", large.path)

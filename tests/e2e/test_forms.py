@@ -4,9 +4,11 @@ The disk is full of something else before, so that zeros that were not written s
 """
 
 import gzip
+import hashlib
 import os
 import random
 import re
+import subprocess
 import tarfile
 
 import pytest
@@ -222,7 +224,7 @@ def test_android_sparse(station, raw):
 # --- tar
 
 
-@pytest.mark.parametrize("options", ["--format=ustar", "--format=posix", "--format=gnu -S", "--format=posix -S"])
+@pytest.mark.parametrize("options", ["--format=v7", "--format=ustar", "--format=posix", "--format=gnu -S", "--format=posix -S"])
 def test_tar(station, raw, options):
     """As clouds have them: compressed, the file in it sparse."""
     archive, disk = raw.with_name("disk.tar"), a_disk(station)
@@ -253,6 +255,60 @@ def test_wrong_tar(station, raw):
     run("tar", "-b", "1", "-C", raw.parent, "-cf", archive, raw.name)
     os.truncate(archive, archive.stat().st_size - 1024)
     station.fails(IMAGE2DISK, {"IMG_URL": station.web.add("/cut", archive), "DEST_DISK": disk.path}, "end mark")
+    assert is_dead(disk)
+
+
+# --- compressed, in unusual ways
+
+
+def packed(form, *contents):
+    """Each content a part of its own."""
+    argv = {"gz": ["gzip", "-1nc"], "zst": ["zstd", "-qc1"], "xz": ["xz", "-0c"], "bz2": ["bzip2", "-1c"], "lz4": ["lz4", "-qc"]}[form]
+    return b"".join(subprocess.run(argv, input=content, stdout=subprocess.PIPE, check=True).stdout for content in contents)
+
+
+@pytest.mark.parametrize("inner, outer", [("gz", "zst"), ("xz", "gz"), ("zst", "gz"), ("lz4", "bz2"), ("bz2", "xz")])
+def test_compressed_twice(station, raw, inner, outer):
+    """The disk would get what is still compressed."""
+    disk = a_disk(station)
+    url = station.web.add(f"/i.raw.{inner}.{outer}", packed(outer, packed(inner, raw.read_bytes())))
+    station.fails(IMAGE2DISK, {"IMG_URL": url, "DEST_DISK": disk.path}, "compressed twice")
+    assert disk.is_filled
+
+
+@pytest.mark.parametrize("form", ["gz", "zst", "xz", "bz2", "lz4"])
+def test_parts_without_an_end(station, raw, form):
+    """A server that just hangs up when it has sent everything, or not everything: between two parts nobody could tell."""
+    disk, content = a_disk(station), raw.read_bytes()
+    parts = packed(form, content[:4 * MIB]), packed(form, content[4 * MIB:8 * MIB]), packed(form, content[8 * MIB:])
+    environment = {"IMG_URL": station.web.add("/i", b"".join(parts)), "DEST_DISK": disk.path}
+    station.web.fault("no-length-cut", path="/i", at=len(parts[0]) + len(parts[1]))
+    station.fails(IMAGE2DISK, environment, "several parts", "checksum")
+    assert is_dead(disk)
+    station.web.clear_faults()
+    station.web.fault("no-length", path="/i")
+    disk.fill()
+    station.succeeds(IMAGE2DISK, {**environment, "CHECKSUM": "sha256:" + hashlib.sha256(b"".join(parts)).hexdigest()})
+    assert holds(disk, content)
+
+
+# --- checksums
+
+
+def test_checksum_files(station, raw):
+    """Names as people have them; a server that is busy once; and two checksums of different kinds, which both count."""
+    disk, content = a_disk(station), raw.read_bytes()
+    url = station.web.add("/disk image+1.raw", content)
+    sha512 = "sha512:" + hashlib.sha512(content).hexdigest()
+    right, wrong = sha256(raw)[7:], "ab" * 32
+    environment = {"IMG_URL": url, "DEST_DISK": disk.path, "CHECKSUM_URL": station.web.url + "/SUMS"}
+    for text in (f"{wrong}  other\n{right}  disk image+1.raw\n", f"{right}  -\n", f"SHA2-256(disk image+1.raw)= {right.upper()}\r\n"):
+        station.web.add("/SUMS", text)
+        station.web.fault("status", path="/SUMS", status=503, times=1)
+        station.succeeds(IMAGE2DISK, {**environment, "CHECKSUM": sha512}, "as expected")
+    assert holds(disk, content)
+    station.web.add("/SUMS", f"{wrong}  disk image+1.raw\n")
+    station.fails(IMAGE2DISK, {**environment, "CHECKSUM": sha512}, "wrong checksum", wrong)
     assert is_dead(disk)
 
 
