@@ -477,6 +477,9 @@ static int judge_answer(struct http_stream *self, struct error *err)
 				 self->ranged ? "partial" : "plain");
 	if (check_encoding(self, err) < 0)
 		return -1;
+	if (header->lengths_differ && !header->chunked)
+		return error_set(err, ERROR_PROTOCOL,
+				 "the server gives two lengths (Content-Length) that differ");
 	curl_off_t length = -1;
 	curl_easy_getinfo(self->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	/* Chunks override a length (RFC 9112, 6.3). */

@@ -85,6 +85,8 @@ struct http_header {
 	uint64_t range_total;             /* STREAM_SIZE_UNKNOWN: "*" */
 	int64_t date_s;                   /* Date, seconds since 1970; -1: none */
 	char encoding[24];                /* the first Content-Encoding, "" without */
+	uint64_t length;     /* STREAM_SIZE_UNKNOWN: no Content-Length that can be read */
+	bool lengths_differ; /* two, that contradict each other */
 };
 
 /* Takes a line, with or without its end. A line "HTTP/…" starts a new set. Any bytes may come. */

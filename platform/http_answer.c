@@ -123,6 +123,22 @@ static void take_range(struct http_header *header, const char *value, size_t siz
 		header->range_unsatisfied = false;
 }
 
+/* One, or the same one several times (RFC 9110, 8.6). */
+static void take_length(struct http_header *header, const char *value, size_t size)
+{
+	char text[96];
+	if (!keep(value, size, text, sizeof(text)))
+		return;
+	for (const char *at = text; *at; at += strspn(at, ", \t")) {
+		uint64_t length;
+		if (!take_number(&at, &length) || (*at != '\0' && !strchr(", \t", *at)))
+			return; /* libcurl judges what is no number */
+		if (header->length != STREAM_SIZE_UNKNOWN && header->length != length)
+			header->lengths_differ = true;
+		header->length = length;
+	}
+}
+
 static void take_retry_after(struct http_header *header, const char *value, size_t size)
 {
 	char text[40];
@@ -148,6 +164,7 @@ static void start(struct http_header *header, const char *line, size_t size)
 			   .retry_after_ms = -1},
 		.http2 = size > 5 && line[5] >= '2' && line[5] <= '9',
 		.range_total = STREAM_SIZE_UNKNOWN,
+		.length = STREAM_SIZE_UNKNOWN,
 		.date_s = -1,
 	};
 	const char *status = memchr(line, ' ', size);
@@ -191,6 +208,8 @@ void http_header_line(struct http_header *header, const char *line, size_t size)
 		start(header, line, size);
 	} else if ((value = http_header_value(line, size, "transfer-encoding", &length)) != NULL) {
 		header->chunked = contains_word(value, length, "chunked");
+	} else if ((value = http_header_value(line, size, "content-length", &length)) != NULL) {
+		take_length(header, value, length);
 	} else if ((value = http_header_value(line, size, "content-encoding", &length)) != NULL) {
 		if (header->encoding[0] == '\0')
 			keep(value, length, header->encoding, sizeof(header->encoding));

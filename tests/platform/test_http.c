@@ -65,6 +65,11 @@ static const struct page pages[] = {
 	 "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 	 CLOSE},
 	{"/no-length", "HTTP/1.0 200 OK\r\n\r\nhello", CLOSE},
+	{"/two-lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 4\r\n\r\nhello",
+	 CLOSE},
+	{"/length-list", "HTTP/1.1 200 OK\r\nContent-Length: 4, 5\r\n\r\nhello", CLOSE},
+	{"/same-lengths",
+	 "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\nhello", CLOSE},
 	{"/gzipped", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
 	 CLOSE},
 	{"/brotli", "HTTP/1.1 200 OK\r\nContent-Encoding: Br \r\nContent-Length: 5\r\n\r\nhello",
@@ -336,6 +341,7 @@ static void downloads_what_is_whole(void **state)
 		{"/chunks", STREAM_SIZE_UNKNOWN, true},
 		{"/chunks-trailer", STREAM_SIZE_UNKNOWN, true},
 		{"/no-length", STREAM_SIZE_UNKNOWN, false},
+		{"/same-lengths", 5, true},
 		/* Readers look at the content. */
 		{"/gzipped", 5, true},
 		/* What is behind the length is no part of the body. */
@@ -422,6 +428,8 @@ static void tells_statuses_apart(void **state)
 	/* Success of a kind that was not asked for is none. */
 	assert_fails(get("/partial", &body, &err), ERROR_PROTOCOL, "206");
 	assert_fails(get("/nothing", &body, &err), ERROR_PROTOCOL, "204");
+	assert_fails(get("/two-lengths", &body, &err), ERROR_PROTOCOL, "two lengths");
+	assert_fails(get("/length-list", &body, &err), ERROR_PROTOCOL, "two lengths");
 	/* Nor what nobody here can unpack. */
 	assert_fails(get("/brotli", &body, &err), ERROR_UNSUPPORTED, "Content-Encoding: Br");
 	assert_fails(get("/deflated", &body, &err), ERROR_UNSUPPORTED, "Content-Encoding: deflate");
