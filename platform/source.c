@@ -210,6 +210,16 @@ int source_choose(struct source *source, const struct patience *patience, unsign
 	return result;
 }
 
+bool source_refuses_part(long status)
+{
+	/* As gateways do that do not let a Range or an If-Range through. */
+	static const long statuses[] = {400, 403, 405, 406, 412, 416, 501};
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		if (status == statuses[i])
+			return true;
+	return false;
+}
+
 void source_mark_no_ranges(struct source *source, unsigned mirror)
 {
 	pthread_mutex_lock(&source->lock);
@@ -368,10 +378,10 @@ static int open_at(struct source *source, unsigned mirror, struct http_answer *a
 				return 0;
 			stream_close(take_pointer(source->first));
 		} else if (answer->status < 200 ||
-			   (answer->status >= 400 && answer->status != 416)) {
+			   (answer->status >= 400 && !source_refuses_part(answer->status))) {
 			return -1;
 		}
-		/* It cannot do that (416: an empty file): ask plainly. */
+		/* It cannot do that (or it is empty): ask plainly. */
 	}
 	return source_request(source, mirror, NULL, source->http.cancel_fd, &source->first, answer,
 			      err);

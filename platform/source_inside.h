@@ -100,6 +100,9 @@ int source_pause(const struct source *source, const struct patience *patience, s
 int source_choose(struct source *source, const struct patience *patience, unsigned *ret_mirror,
 		  struct error *err);
 
+/* Whether this status, of a request for a part, may mean that only parts are refused: the whole is
+ * worth a try. */
+bool source_refuses_part(long status);
 void source_mark_no_ranges(struct source *source, unsigned mirror);
 bool source_lacks_ranges(struct source *source, unsigned mirror);
 void source_count(struct source *source, uint64_t bytes);

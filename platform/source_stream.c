@@ -265,7 +265,7 @@ static int go_on_in_part(struct source_stream *self, struct candidate *candidate
 					 .if_range = version_validator(&self->version)};
 	if (request(self, &range, candidate, err) < 0) {
 		/* Not what was asked for: no part from this mirror. */
-		if (err->kind != ERROR_PROTOCOL && err->code != 416)
+		if (err->kind != ERROR_PROTOCOL && !source_refuses_part(err->code))
 			return -1;
 		source_mark_no_ranges(self->source, self->mirror);
 		return 0;

@@ -29,7 +29,8 @@ enum {
 
 /* How one request is answered; all 0 is how a good server does. Each bends the site's answer. */
 struct step {
-	int status; /* instead of content */
+	int status;       /* instead of content */
+	int refuses_part; /* likewise, to who asks for a part */
 	const char *header;
 	size_t cut;           /* the connection ends after so many bytes of the body; */
 	bool cut_at_once;     /* or before the first one */
@@ -151,7 +152,10 @@ static bool answer(int fd, const struct site *site, const struct step *step, con
 	bool part = range && !step->no_ranges &&
 		    (step->ignore_if_range || is_version(request, etag, site->modified)) &&
 		    sscanf(range, "Range: bytes=%llu-%llu", &first, &last) >= 1;
-	int status = step->status ? step->status : part ? 206 : 200;
+	int status = step->status                  ? step->status
+		     : range && step->refuses_part ? step->refuses_part
+		     : part                        ? 206
+						   : 200;
 	if (last >= size)
 		last = size - 1;
 	if (!step->status && part && first >= size)
@@ -460,6 +464,21 @@ static void skips_what_is_there(void **state)
 		assert_int_equal(get(1, &err), SIZE);
 		assert_lacks(sites[0].seen[1], "Range");
 	}
+	/* Something before the server lets no request for a part through. */
+	static const int refusals[] = {400, 403, 412, 501};
+	for (size_t i = 0; i < COUNT(refusals); i++) {
+		set_steps(&sites[0], {.cut = 5000});
+		sites[0].then = (struct step){.refuses_part = refusals[i]};
+		assert_int_equal(get(1, &err), SIZE);
+		assert_contains(sites[0].seen[1], "Range");
+		assert_lacks(sites[0].seen[2], "Range");
+		struct source_options options = options_for(1);
+		options.connections = 4;
+		set_steps(&sites[0], {.refuses_part = refusals[i]});
+		assert_int_equal(get_with(&options, &err), SIZE);
+		assert_int_equal(sites[0].requests, 2);
+	}
+	sites[0].then = (struct step){.status = 0};
 	/* Weak validators are none, nor is a date of this very second. */
 	set_steps(&sites[0], {.cut = 5000});
 	sites[0].etag = "W/\"version-1\"";
