@@ -535,7 +535,8 @@ static int hold_beginning(struct tar *self, struct error *err)
 	if (first.offset > 0)
 		return 0;
 	bool whole = first.size == self->file_bytes && first.size <= HELD_MOST;
-	size_t size = whole || first.size < IMAGE_HEAD_BYTES ? (size_t)first.size : IMAGE_HEAD_BYTES;
+	size_t size =
+		whole || first.size < IMAGE_HEAD_BYTES ? (size_t)first.size : IMAGE_HEAD_BYTES;
 	auto_free uint8_t *held = malloc(size);
 	if (!held)
 		return error_set(err, ERROR_MEMORY, "no memory for the tar archive");

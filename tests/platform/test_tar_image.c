@@ -293,7 +293,8 @@ static void test_forms_within(void **state)
 		size_t size;
 		const char *words;
 	} cases[] = {
-		{"QFI\xfb", 4, "qcow2"},           {"\x3a\xff\x26\xed", 4, "Android sparse"},
+		{"QFI\xfb", 4, "qcow2"},
+		{"\x3a\xff\x26\xed", 4, "Android sparse"},
 		{"\x1f\x8b\x08", 3, "compressed"},
 	};
 	static const struct {
