@@ -38,7 +38,7 @@ enum {
 	LAST_WORD_S = 5
 };
 
-/* The last action that ended well, as acknowledged by the server. */
+/* The last action whose end the server has acknowledged. */
 struct done {
 	char *workflow_id;
 	char *action_id;
@@ -265,7 +265,7 @@ static bool is_done(const struct loop *loop, const struct action_request *reques
 }
 
 /*
- * The server hands out what it has just acknowledged as SUCCESS. If a RUNNING of ours may have
+ * The server hands out an action whose end it has just acknowledged. If a RUNNING of ours may have
  * reached it late, that is why: it is told again how the action ended (true). Else it has its
  * reasons (an older state, restored), and the action is run again; not in a tight loop.
  */
@@ -281,8 +281,9 @@ static bool told_again(struct loop *loop, const struct action_request *request,
 	 * name. */
 	bool late = done->doubtful && task->generation == TRANSPORT_CURRENT;
 	if (done->again == 0 || late)
-		log_warning("the server hands out an action whose SUCCESS it has acknowledged",
-			    "workflow", request->workflow_id, "action", request->name, "then",
+		log_warning("the server hands out an action whose end it has acknowledged",
+			    "workflow", request->workflow_id, "action", request->name, "state",
+			    report_state_name(done->report.state), "then",
 			    late ? "it is told again" : "it is run again");
 	if (!late) {
 		back_off(loop, done->again++);
@@ -316,9 +317,10 @@ static void do_action(struct loop *loop, const struct action_request *request,
 	/* All the more when the server does not want to know. */
 	if (taken || !signals_stop_requested())
 		bundle_upload(loop->config, request, &report);
+	if (taken && report.state != REPORT_RUNNING)
+		remember_done(loop, request, &report, doubtful);
 	if (!taken || report.state != REPORT_SUCCESS)
 		return;
-	remember_done(loop, request, &report, doubtful);
 	struct error err;
 	if (machine_after(&after, request, loop->config, &err) < 0)
 		log_error("what was to happen after the action has failed", "action", request->name,

@@ -22,7 +22,8 @@
 #include "platform/text.h"
 
 enum {
-	LINE_SIZE = 2048
+	LINE_SIZE = 2048,
+	READS_MOST = 256 /* of 8 KiB each, for what is left in the pipe of one that has ended */
 };
 
 struct run {
@@ -87,25 +88,22 @@ static void take_output(struct run *run, const char *data, size_t size)
 	}
 }
 
-/* Reads what is there; closes the descriptor at its end. */
-static void read_output(struct run *run)
+/* Reads some of what is there; closes the descriptor at its end. True: there may be more, but one
+ * who writes without a pause must not keep us from looking at the clock. */
+static bool read_output(struct run *run)
 {
 	char data[8192];
-	for (;;) {
-		ssize_t got = read(run->output_fd, data, sizeof(data));
-		if (got > 0) {
-			take_output(run, data, (size_t)got);
-			if (got == (ssize_t)sizeof(data))
-				continue;
-			return;
-		}
-		if (got < 0 && (errno == EINTR || errno == EAGAIN))
-			return;
-		if (run->line_used > 0)
-			end_line(run);
-		close(take_fd(&run->output_fd));
-		return;
+	ssize_t got = read(run->output_fd, data, sizeof(data));
+	if (got > 0) {
+		take_output(run, data, (size_t)got);
+		return true;
 	}
+	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+		return false;
+	if (run->line_used > 0)
+		end_line(run);
+	close(take_fd(&run->output_fd));
+	return false;
 }
 
 static void take_record(struct run *run, struct record *record)
@@ -348,8 +346,8 @@ void run_action(const struct action *action, const struct action_request *reques
 	end_group(&run);
 	detach_loops(action, request);
 	tell_lack_of_memory(ret_result, killed_before);
-	if (run.output_fd >= 0)
-		read_output(&run);
+	for (int reads = 0; run.output_fd >= 0 && reads < READS_MOST && read_output(&run);)
+		reads++;
 	if (run.line_used > 0)
 		end_line(&run);
 	process_group_close(&run.group);

@@ -11,17 +11,25 @@ static sigset_t stop_set;
 static int fd;
 static volatile sig_atomic_t stops; /* how many have come */
 static volatile sig_atomic_t grace_s;
+static volatile sig_atomic_t grace_runs; /* the span of grace has begun */
 static bool grace_over;
+
+static void begin_grace(void)
+{
+	grace_runs = 1;
+	alarm((unsigned)grace_s);
+}
 
 /* The first one starts the span, another one ends it: SIGALRM comes by the descriptor. */
 static void on_held_signal(int number)
 {
 	(void)number;
 	int saved = errno;
-	if (stops++ == 0)
-		alarm((unsigned)grace_s);
-	else
+	stops++;
+	if (grace_runs)
 		kill(getpid(), SIGALRM);
+	else
+		begin_grace();
 	errno = saved;
 }
 
@@ -82,10 +90,10 @@ bool signals_stop_requested(void)
 void signals_hold(unsigned seconds)
 {
 	take();
-	bool first = grace_s == 0;
 	grace_s = (sig_atomic_t)seconds;
-	if (stops > 0 && first)
-		alarm(seconds);
+	/* Asked to stop before this report: as if the signal came now. */
+	if (stops > 0 && !grace_runs)
+		begin_grace();
 	listen_to(false);
 	/* One that is pending goes to the handler now. */
 	sigprocmask(SIG_UNBLOCK, &stop_set, NULL);

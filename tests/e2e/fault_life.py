@@ -277,7 +277,7 @@ def _again(cell):
     cell.worker.start()
     cell.finish()
     assert time.monotonic() - begin_s > 0.3
-    assert cell.worker.log.count("whose SUCCESS it has acknowledged") == 1
+    assert cell.worker.log.count("whose end it has acknowledged") == 1
     cell.check(4)
 
 

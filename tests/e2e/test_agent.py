@@ -286,6 +286,32 @@ def test_stopped_while_the_report_cannot_be_delivered(station):
     station.first.wait_note()
 
 
+def test_failed_action_is_handed_out_again(station):
+    """By a server that was told of its end: it is done again, with pauses, and said once."""
+    workflow, left = station.submit({"name": "it", "image": "quay.io/acme/nonsense"}), [4]
+    usual, asked_s = workflow.next_action, []
+
+    def next_action(agent):
+        action = workflow.action("it")
+        if action.state == "FAILED" and left[0] > 0:
+            left[0] -= 1
+            asked_s.append(time.monotonic())
+            action.state = workflow.state = "RUNNING"
+            workflow.current = (action.id, "RUNNING")
+        return usual(agent)
+    workflow.next_action = next_action
+    station.server.wait(lambda: not left[0] and [report for report in station.server.reports if report.state == "FAILED"][4:], what="the fifth failure")
+    assert station.first.log.count("whose end it has acknowledged") == 1
+    assert asked_s[-1] - asked_s[0] > 0.15
+
+
+def test_output_without_a_pause(station, images):
+    """Whoever writes faster than the worker reads has a deadline all the same."""
+    disk = station.disk(images.root())
+    action = station.run(station.cexec(disk, "yes", timeout=1)).action("it")
+    assert action.state == "TIMEOUT" and "not done within the 1 s" in action.message
+
+
 def test_server_without_work_is_not_hammered(make_station):
     """One that answers at once is asked again after the interval; it is told of once."""
     station = make_station(long_poll_s=0)
