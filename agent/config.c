@@ -360,6 +360,13 @@ static int load_flags(struct config *config, int argc, char *const *argv, int *r
 			return error_set(err, ERROR_INPUT, "flag %s needs a value", argv[at]);
 		if (!value)
 			value = argv[++at];
+		/* They are kept a line each. */
+		if ((config_settings[id].flags & SETTING_LIST) && strchr(value, '\n'))
+			return error_set(err, ERROR_INPUT,
+					 "flag --%s: %.*s has a value of several lines: give it in "
+					 "the file of --values",
+					 config_settings[id].name, (int)strcspn(value, "=\n"),
+					 value);
 		put(config, id, value, ORIGIN_FLAG, config_settings[id].name);
 	}
 	*ret_rest = at;

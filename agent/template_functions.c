@@ -209,6 +209,14 @@ static result run_fail(struct template_call *call)
 
 /* Lists and maps */
 
+/* As in the language: nothing, for default and if to see. Only printing it is an error. */
+static result missing(struct template_call *call, const char *key)
+{
+	struct value *nothing = value_new(VALUE_NOTHING);
+	nothing->text = text_format("index: there is no \"%.100s\"", key);
+	return keep(call, nothing);
+}
+
 static result at_index(struct template_call *call, const struct value *of, size_t i)
 {
 	int64_t number;
@@ -219,7 +227,7 @@ static result at_index(struct template_call *call, const struct value *of, size_
 		if (!key)
 			return NULL;
 		of = value_get(of, key);
-		return of ? of : fail(call, "there is no \"%.100s\"", key);
+		return of ? of : missing(call, key);
 	case VALUE_LIST:
 		if (!number_of(call, i, &number))
 			return NULL;

@@ -23,6 +23,7 @@ struct expression {
 	const struct template_function *function;
 	struct expression **arguments;
 	size_t count;
+	unsigned height; /* of the tree below it */
 };
 
 enum step_kind {

@@ -222,8 +222,16 @@ static struct expression *expression(struct parser *parser, enum expression_kind
 	return made;
 }
 
-static void add_argument(struct expression *call, struct expression *argument)
+/* Whatever makes a tree high (parentheses, pipes, fields) is bounded here: it is walked by
+ * recursion.
+ */
+static void add_argument(struct parser *parser, struct expression *call,
+			 struct expression *argument)
 {
+	if (argument->height >= call->height)
+		call->height = argument->height + 1;
+	if (call->height > TEMPLATE_DEPTH_MOST)
+		complain(parser, call->offset, "nested too deep");
 	call->arguments = reallocarray(call->arguments, call->count + 1, sizeof(*call->arguments));
 	if (!call->arguments)
 		abort();
@@ -322,10 +330,11 @@ static struct expression *operand(struct parser *parser)
 	} else if (is_sign(parser, '(')) {
 		made = in_parentheses(parser);
 	}
-	while (made && parser->token.kind == TOKEN_FIELD && parser->token.touches) {
+	while (made && parser->token.kind == TOKEN_FIELD && parser->token.touches &&
+	       !parser->broken) {
 		struct expression *field = expression(parser, EXPRESSION_FIELD);
 		field->name = text_dup(parser->token.text);
-		add_argument(field, made);
+		add_argument(parser, field, made);
 		made = field;
 		next_token(parser);
 	}
@@ -342,7 +351,7 @@ static struct expression *command(struct parser *parser, struct expression *pipe
 		return piped;
 	}
 	bool calls = first->kind == EXPRESSION_CALL && !first->arguments && first->offset == offset;
-	for (;;) {
+	while (!parser->broken) {
 		size_t there = parser->token.offset;
 		struct expression *argument = operand(parser);
 		if (!argument)
@@ -350,12 +359,12 @@ static struct expression *command(struct parser *parser, struct expression *pipe
 		if (!calls)
 			complain(parser, there,
 				 "this stands behind a value, not behind a function");
-		add_argument(first, argument);
+		add_argument(parser, first, argument);
 	}
 	if (piped && !calls)
 		complain(parser, offset, "a value can only be piped into a function");
 	if (piped)
-		add_argument(first, piped);
+		add_argument(parser, first, piped);
 	const struct template_function *function = first->function;
 	if (calls && function &&
 	    (first->count < function->least || (function->most && first->count > function->most))) {

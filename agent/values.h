@@ -26,7 +26,7 @@ struct value {
 	enum value_kind kind;
 	bool truth;
 	int64_t number;
-	char *text;           /* VALUE_TEXT */
+	char *text;           /* VALUE_TEXT; VALUE_NOTHING: why it cannot be printed, or NULL */
 	struct value **items; /* of a list, of a map; owned */
 	char **keys;          /* of a map: sorted, beside items */
 	size_t count;

@@ -239,9 +239,8 @@ static bool looks_like_list(const char *text)
 {
 	for (;;) {
 		text += strspn(text, " \t\r\n");
-		if (text[0] != '#' && strncmp(text, "---", 3) != 0)
-			return text[0] == '[' || strncmp(text, "- ", 2) == 0 ||
-			       strncmp(text, "-\n", 2) == 0;
+		if (text[0] != '#' && text[0] != '%' && strncmp(text, "---", 3) != 0)
+			return text[0] == '[' || (text[0] == '-' && strchr(" \t\r\n", text[1]));
 		text += strcspn(text, "\n");
 	}
 }
@@ -313,6 +312,9 @@ struct workflow *workflow_parse(const char *text, size_t size,
 		problems_error(problems, whole, "it is not a text in UTF-8");
 		return NULL;
 	}
+	size_t mark = text_byte_order_mark(text, size);
+	text += mark;
+	size -= mark;
 	auto_free char *ended = text_dup_size(text, size);
 	text_map_init(&file, ended, size, NULL);
 	struct workflow *workflow = parse(&file, options, problems);

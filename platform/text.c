@@ -40,6 +40,11 @@ size_t text_utf8_sequence(const char *text, size_t size)
 	return length;
 }
 
+size_t text_byte_order_mark(const char *text, size_t size)
+{
+	return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 bool text_is_utf8(const char *text, size_t size)
 {
 	for (size_t i = 0; i < size;) {

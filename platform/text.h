@@ -13,6 +13,9 @@
  * are not one. RFC 3629. */
 size_t text_utf8_sequence(const char *text, size_t size);
 
+/* Length of the byte order mark that the text begins with: 3, or 0 without one. */
+size_t text_byte_order_mark(const char *text, size_t size);
+
 /* Whether size bytes are valid UTF-8 without NUL. */
 bool text_is_utf8(const char *text, size_t size);
 

@@ -381,6 +381,9 @@ struct yaml *yaml_parse(const char *text, size_t size, struct problems *problems
 		problems_error(problems, whole, "it has more than %d KiB", YAML_BYTES_MOST >> 10);
 		return NULL;
 	}
+	size_t mark = text_byte_order_mark(text, size);
+	text += mark;
+	size -= mark;
 	struct reader reader = {.problems = problems};
 	reader.yaml = calloc(1, sizeof(*reader.yaml));
 	if (!reader.yaml || !yaml_parser_initialize(&reader.parser))

@@ -231,6 +231,9 @@ static void names_wrong_values_and_their_origin(void **state)
 	config_free(&config);
 	assert_fails(load(&config, LIST("--id"), NULL, "", &err), ERROR_INPUT, "--id");
 	config_free(&config);
+	assert_fails(load(&config, LIST("--set", "a=1\nb=2"), NULL, "", &err), ERROR_INPUT,
+		     "--set: a has a value of several lines");
+	config_free(&config);
 }
 
 static void stops_at_the_first_word(void **state)

@@ -61,6 +61,8 @@ static void test_renders(void **state)
 		{"a \n {{- /* what */ -}} \n b", "ab"},
 		{"{{/* a }} b */}}x", "x"},
 		{"{{ index .Hardware.Disks 0 }}", "/dev/sda"},
+		{"{{ index .map \"z\" | default \"x\" }}", "x"},
+		{"{{ if index .map \"z\" }}a{{ else }}b{{ end }}", "b"},
 		{"{{ formatPartition ( index .Hardware.Disks 0 ) 1 }}", "/dev/sda1"},
 		{"{{ formatPartition (index .Hardware.Disks 1) 2 }}", "/dev/nvme0n1p2"},
 		{"{{ formatPartition \"/dev/disk/by-id/x\" 3 }}", "/dev/disk/by-id/x-part3"},
@@ -184,6 +186,27 @@ static void test_says_what_is_wrong_and_where(void **state)
 	}
 }
 
+/* Long chains make high trees too. */
+static void test_bounds_chains(void **state)
+{
+	static const struct {
+		const char *first, *link;
+	} cases[] = {{"\"a\"", " | lower"}, {"", ".a"}, {"$", ".a"}, {"(.a)", ".a"}};
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		auto_buffer struct buffer text = {.cap = 4 << 20};
+		struct error err;
+		assert_ok(buffer_add(&text, "{{ ", 3, &err));
+		assert_ok(buffer_add(&text, cases[i].first, strlen(cases[i].first), &err));
+		for (size_t link = 0; link < 200000; link++)
+			assert_ok(buffer_add(&text, cases[i].link, strlen(cases[i].link), &err));
+		assert_ok(buffer_add(&text, " }}", 4, &err));
+		free(render((const char *)text.data, machine));
+		assert_int_equal(problems.errors, 1);
+		assert_contains(problems.list[0].text, "nested too deep");
+	}
+}
+
 static void test_names_all_that_is_not_set(void **state)
 {
 	(void)state;
@@ -255,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_renders, end),
 		cmocka_unit_test_teardown(test_says_what_is_wrong_and_where, end),
+		cmocka_unit_test_teardown(test_bounds_chains, end),
 		cmocka_unit_test_teardown(test_names_all_that_is_not_set, end),
 		cmocka_unit_test_teardown(test_output_leads_back_to_the_source, end),
 		cmocka_unit_test_teardown(test_values_are_set_by_name, end),

@@ -185,6 +185,17 @@ static void test_list(void **state)
 	assert_string_equal(environment_of(workflow, 0, "MODE"), "0644");
 	assert_string_equal(workflow->actions[1].request.command[0], "/bin/true");
 	assert_string_equal(workflow->actions[1].request.command[2], "b");
+	/* However it begins: a byte order mark, a directive, other line ends. */
+	static const char *const others[] = {
+		"\xef\xbb\xbf- name: one\n  image: reboot\n  cmd: '{{'\n",
+		"%YAML 1.1\n---\n- name: one\n  image: reboot\n  cmd: '{{'\n",
+		"-\r\n  name: one\r\n  image: reboot\r\n  cmd: '{{'\r\n",
+	};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		auto_workflow struct workflow *other = parse(others[i]);
+		assert_int_equal(problems.errors, 0);
+		assert_string_equal(other->actions[0].request.command[0], "{{");
+	}
 	/* Without values it is no template. */
 	auto_workflow struct workflow *raw = parse(listed);
 	assert_int_equal(problems.warnings, 1);
