@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
+# A shell starts what is to run in its background with SIGINT ignored, and so would be the programs tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Image:

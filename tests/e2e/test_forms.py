@@ -317,10 +317,10 @@ def test_checksum_files(station, raw):
 
 def test_block_map(station, raw):
     """Only what is mapped is fetched where that saves something; what is not mapped is zeros, whatever was there."""
-    image, disk = raw.with_name("sparse.raw"), a_disk(station, 32 * MIB)
+    image, disk = raw.with_name("sparse.raw"), a_disk(station, 80 * MIB)
     with open(image, "wb") as file:
-        file.truncate(24 * MIB)
-        for offset in (0, 5 * MIB, 23 * MIB):
+        file.truncate(64 * MIB)
+        for offset in (0, 15 * MIB, 63 * MIB):
             file.seek(offset)
             file.write(random.Random(offset).randbytes(300_000))
     bmap = raw.with_name("sparse.bmap")
@@ -330,7 +330,8 @@ def test_block_map(station, raw):
     environment = {"IMG_URL": url, "DEST_DISK": disk.path, "BMAP_URL": map_url}
     station.succeeds(IMAGE2DISK, environment, "block map")
     assert holds(disk, image.read_bytes())
-    assert sum(request.sent_bytes for request in station.web.requests_for("/i.raw")) < 6 * MIB
+    # The first request, for the whole, is given up: what sockets had taken of it by then, up to some MiB, was sent.
+    assert sum(request.sent_bytes for request in station.web.requests_for("/i.raw")) < 36 * MIB
     disk.fill()
     packed = station.web.add("/j.raw.gz", gzip.compress(image.read_bytes(), 1))
     station.succeeds(IMAGE2DISK, {**environment, "IMG_URL": packed}, "block map", "gzip")
