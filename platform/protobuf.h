@@ -13,7 +13,7 @@
 int protobuf_pack(const ProtobufCMessage *message, struct buffer *out, struct error *err);
 
 /* Reads a message; *ret_message is freed with protobuf_c_message_free_unpacked(message, NULL).
- * ERROR_PROTOCOL when it is none. */
+ * ERROR_PROTOCOL when it is none, or has a text with a NUL in it, which would be cut there. */
 int protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size,
 		    ProtobufCMessage **ret_message, struct error *err);
 

@@ -601,6 +601,17 @@ def test_command_is_killed(station, images):
     assert "signal 11" in message and "before" in message
 
 
+def test_nul_in_a_text(station, images):
+    """What the server hands out with a NUL in it is not done in half; the log says why."""
+    disk = station.disk(images.root())
+    worker = station.first
+    station.submit(station.cexec(disk, "echo run > /runs; echo a\0b"))
+    worker.wait_log("a NUL byte stands in")
+    assert not [report for report in station.server.reports if report.state == "SUCCESS"]
+    with disk.mounted() as root:
+        assert not (root / "runs").exists()
+
+
 # --- a worker that is stopped, or killed
 
 
