@@ -242,8 +242,12 @@ static void judge_action(struct reader *reader, const struct yaml_node *node,
 {
 	struct error err;
 	const struct yaml_node *image = yaml_get(node, "image");
-	if (is_unknown(action->request.image))
+	if (is_unknown(action->request.image)) {
+		/* Or the mark stands in the file itself. */
+		if (reader->problems->errors == 0)
+			wrong(reader, image, "the name of an image cannot hold the character U+E000");
 		return;
+	}
 	action->action = action_find(&action->request, reader->options->policy, &err);
 	if (!action->action) {
 		wrong(reader, image, "%s; containers are not run by this version", err.text);

@@ -212,6 +212,9 @@ static const char *const two_workers = "name: n\ntasks:\n"
 static void test_whose_task_it_is(void **state)
 {
 	(void)state;
+	workflow_free(parse("- name: a\n  image: write\xee\x80\x80\n"));
+	assert_int_equal(problems.errors, 1);
+	assert_contains(problems.list[0].text, "U+E000");
 	struct workflow *workflow = parse_for(two_workers, "aa:00:00:00:00:01", "");
 	assert_clean();
 	assert_int_equal(workflow->count, 1);
