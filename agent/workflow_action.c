@@ -245,7 +245,8 @@ static void judge_action(struct reader *reader, const struct yaml_node *node,
 	if (is_unknown(action->request.image)) {
 		/* Or the mark stands in the file itself. */
 		if (reader->problems->errors == 0)
-			wrong(reader, image, "the name of an image cannot hold the character U+E000");
+			wrong(reader, image,
+			      "the name of an image cannot hold the character U+E000");
 		return;
 	}
 	action->action = action_find(&action->request, reader->options->policy, &err);
