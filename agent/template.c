@@ -304,10 +304,8 @@ static void print(struct rendering *rendering, const struct step *step, const st
 		emit(rendering, TEMPLATE_UNKNOWN, strlen(TEMPLATE_UNKNOWN), step->offset, false);
 		return;
 	}
-	if (value->kind == VALUE_NOTHING && value->text)
-		complain(rendering, step->value->offset, "%s", value->text);
-	else if (value_print(value, &text, &err) < 0)
-		complain(rendering, step->offset, "%s", err.text);
+	if (value_print(value, &text, &err) < 0)
+		complain(rendering, step->value->offset, "%s", err.text);
 	else
 		emit(rendering, (const char *)text.data, text.size, step->offset, false);
 }

@@ -292,7 +292,8 @@ int value_print(const struct value *value, struct buffer *out, struct error *err
 	char number[24];
 	switch (value->kind) {
 	case VALUE_NOTHING:
-		return print(out, "<no value>", err);
+		return value->text ? error_set(err, ERROR_INPUT, "%s", value->text)
+				   : print(out, "<no value>", err);
 	case VALUE_BOOL:
 		return print(out, value->truth ? "true" : "false", err);
 	case VALUE_NUMBER:
