@@ -75,7 +75,7 @@ static void judge_name(struct reader *reader, const struct yaml_node *node, cons
 		       size_t first)
 {
 	const struct workflow *workflow = reader->workflow;
-	for (size_t i = first; i + 1 < workflow->count && !is_unknown(name); i++) {
+	for (size_t i = first; i + 1 < workflow->count && !is_unknown(reader, name); i++) {
 		if (strcmp(workflow->actions[i].request.name, name) == 0) {
 			wrong(reader, yaml_get(node, "name"),
 			      "a second action is called %s (the first is in line %u)", name,
@@ -177,10 +177,10 @@ static const struct param *first_named(const struct action *action, const char *
 	return param_find(action, name);
 }
 
-static bool has_unknown(char *const *environment)
+static bool has_unknown(const struct reader *reader, char *const *environment)
 {
 	for (; *environment; environment++)
-		if (is_unknown(*environment))
+		if (is_unknown(reader, *environment))
 			return true;
 	return false;
 }
@@ -193,7 +193,8 @@ static void tell(void *context, const char *key, enum error_kind kind, const cha
 	const struct param *param = key[0] ? param_find(action, key) : first_named(action, text);
 	const char *given = param && key[0] ? param_given(param, request) : NULL;
 	(void)kind;
-	if ((given && is_unknown(given)) || (!key[0] && has_unknown(request->environment)))
+	if ((given && is_unknown(judged->reader, given)) ||
+	    (!key[0] && has_unknown(judged->reader, request->environment)))
 		return;
 	const struct yaml_node *at = NULL;
 	if (param) {
@@ -211,7 +212,7 @@ static void judge_key(struct reader *reader, const struct workflow_action *actio
 		      const struct yaml_node *key)
 {
 	if (action->action->passes_environment || param_find(action->action, key->text) ||
-	    is_unknown(key->text))
+	    is_unknown(reader, key->text))
 		return;
 	const char *meant = param_nearest(action->action, key->text);
 	if (meant)
@@ -242,13 +243,8 @@ static void judge_action(struct reader *reader, const struct yaml_node *node,
 {
 	struct error err;
 	const struct yaml_node *image = yaml_get(node, "image");
-	if (is_unknown(action->request.image)) {
-		/* Or the mark stands in the file itself. */
-		if (reader->problems->errors == 0)
-			wrong(reader, image,
-			      "the name of an image cannot hold the character U+E000");
+	if (is_unknown(reader, action->request.image))
 		return;
-	}
 	action->action = action_find(&action->request, reader->options->policy, &err);
 	if (!action->action) {
 		wrong(reader, image, "%s; containers are not run by this version", err.text);

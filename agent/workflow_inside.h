@@ -52,8 +52,9 @@ void read_text_list(struct reader *reader, const struct yaml_node *node, const c
 /* Checks that node (may be NULL) is a map of texts. */
 void read_text_map(struct reader *reader, const struct yaml_node *node, const char *key);
 
-/* Whether the text holds something that is not known because a value is not set. */
-bool is_unknown(const char *text);
+/* Whether the text holds something that is not known because a value is not set, which was said:
+ * where nothing is wrong the mark is a character as any other. */
+bool is_unknown(const struct reader *reader, const char *text);
 
 /* workflow_action.c */
 

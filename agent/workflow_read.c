@@ -43,9 +43,9 @@ void doubtful(struct reader *reader, const struct yaml_node *node, const char *f
 	problems_warning(reader->problems, place_in_file(reader, node), "%s", text);
 }
 
-bool is_unknown(const char *text)
+bool is_unknown(const struct reader *reader, const char *text)
 {
-	return strstr(text, TEMPLATE_UNKNOWN) != NULL;
+	return reader->problems->errors > 0 && strstr(text, TEMPLATE_UNKNOWN) != NULL;
 }
 
 static const char *nearest(const char *const *known, const char *key)
@@ -70,7 +70,7 @@ void check_keys(struct reader *reader, const struct yaml_node *map, const char *
 		const char *const *name = known;
 		while (*name && strcmp(*name, key) != 0)
 			name++;
-		if (*name || key[0] == '.' || strncmp(key, "x-", 2) == 0 || is_unknown(key))
+		if (*name || key[0] == '.' || strncmp(key, "x-", 2) == 0 || is_unknown(reader, key))
 			continue;
 		const char *near = nearest(known, key);
 		if (near)
@@ -111,7 +111,7 @@ uint64_t read_number(struct reader *reader, const struct yaml_node *map, const c
 {
 	const char *text = read_text(reader, map, key);
 	uint64_t number = 0;
-	if (!text || is_unknown(text) || text_parse_uint(text, 10, max, &number))
+	if (!text || is_unknown(reader, text) || text_parse_uint(text, 10, max, &number))
 		return number;
 	wrong(reader, yaml_get(map, key),
 	      "%s: \"%.60s\" is not a whole number of%s from 0 to %" PRIu64, key, text, unit, max);

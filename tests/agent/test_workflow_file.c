@@ -214,7 +214,10 @@ static void test_whose_task_it_is(void **state)
 	(void)state;
 	workflow_free(parse("- name: a\n  image: write\xee\x80\x80\n"));
 	assert_int_equal(problems.errors, 1);
-	assert_contains(problems.list[0].text, "U+E000");
+	assert_contains(problems.list[0].text, "no action is known by the image");
+	workflow_free(parse("- name: a\n  image: reboot\n  timeoutSeconds: \xee\x80\x80\n"));
+	assert_int_equal(problems.errors, 1);
+	assert_contains(problems.list[0].text, "is not a whole number");
 	struct workflow *workflow = parse_for(two_workers, "aa:00:00:00:00:01", "");
 	assert_clean();
 	assert_int_equal(workflow->count, 1);
