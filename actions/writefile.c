@@ -112,19 +112,6 @@ static int get_contents(const struct action_context *context, struct buffer *out
 	return buffer_add(out, writefile->contents, strlen(writefile->contents), err);
 }
 
-static int write_all(int fd, const struct buffer *contents, struct error *err)
-{
-	for (size_t at = 0; at < contents->size;) {
-		ssize_t written = write(fd, contents->data + at, contents->size - at);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return error_sys(err, "write");
-		at += (size_t)written;
-	}
-	return 0;
-}
-
 /* Writes the new file beside the old one, with owner and mode, to the device. */
 static int write_temporary(int directory, const char *name, const struct writefile *writefile,
 			   const struct buffer *contents, bool *ret_kept, struct error *err)
@@ -133,7 +120,7 @@ static int write_temporary(int directory, const char *name, const struct writefi
 		openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_sys(err, "create a file");
-	if (write_all(fd, contents, err) < 0)
+	if (buffer_write_fd(contents, fd, "a file", err) < 0)
 		return -1;
 	if (set_owner_and_mode(fd, (uid_t)writefile->uid, (gid_t)writefile->gid,
 			       (mode_t)writefile->mode, ret_kept, err) < 0)

@@ -259,19 +259,6 @@ int bundle_make(const struct config *config, enum compression compression, struc
 	return result;
 }
 
-static int write_all(int fd, const struct buffer *data)
-{
-	for (size_t done = 0; done < data->size;) {
-		ssize_t written = write(fd, data->data + done, data->size - done);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return -1;
-		done += (size_t)written;
-	}
-	return 0;
-}
-
 static int write_out(const char *path, const struct buffer *data, struct error *err)
 {
 	bool to_stdout = strcmp(path, "-") == 0;
@@ -284,9 +271,11 @@ static int write_out(const char *path, const struct buffer *data, struct error *
 	/* One that was there may be for everybody's eyes. */
 	if (is_file && fchmod(fd, 0600) < 0)
 		return error_sys(err, "open %s", path);
-	if (write_all(fd, data) == 0 && close(take_fd(&fd)) == 0)
-		return 0;
-	error_sys(err, "write %s", path);
+	if (buffer_write_fd(data, fd, path, err) == 0) {
+		if (close(take_fd(&fd)) == 0)
+			return 0;
+		error_sys(err, "write %s", path);
+	}
 	/* Half a bundle helps nobody, and its place is needed. */
 	if (is_file)
 		unlink(path);

@@ -82,6 +82,19 @@ int buffer_read_fd(struct buffer *buffer, int fd, const char *name, struct error
 	return 0;
 }
 
+int buffer_write_fd(const struct buffer *buffer, int fd, const char *name, struct error *err)
+{
+	for (size_t at = 0; at < buffer->size;) {
+		ssize_t written = write(fd, buffer->data + at, buffer->size - at);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return error_sys(err, "write %s", name);
+		at += (size_t)written;
+	}
+	return 0;
+}
+
 int buffer_read_file(struct buffer *buffer, const char *path, struct error *err)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);

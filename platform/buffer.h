@@ -43,4 +43,7 @@ int buffer_read_file(struct buffer *buffer, const char *path, struct error *err)
 /* The same from a descriptor, to its end. name is for the error. */
 int buffer_read_fd(struct buffer *buffer, int fd, const char *name, struct error *err);
 
+/* Writes all of it to a descriptor, from where that stands. name is for the error. */
+int buffer_write_fd(const struct buffer *buffer, int fd, const char *name, struct error *err);
+
 #endif
